@@ -1,0 +1,84 @@
+import type { Severity } from '../core/index.ts';
+
+/** Config is the whole configuration, validated and resolved: durations in milliseconds, sizes in bytes, paths absolute. */
+export interface Config {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly dataDir: string;
+  readonly store: {
+    /** ClickHouse HTTP address; null: the embedded engine in `dataDir`. */
+    readonly url: string | null;
+    /** How long usage events are kept, counted from when they were received; null: for ever. */
+    readonly retention: { readonly eventsMs: number | null };
+  };
+  readonly queue: {
+    /** Redis address; null: a private redis-server in `dataDir`. */
+    readonly url: string | null;
+  };
+  readonly geo: { readonly country: string | null; readonly city: string | null; readonly asn: string | null };
+  readonly ingest: IngestConfig;
+  readonly detectors: Readonly<Record<string, DetectorConfig>>;
+  readonly alerts: AlertsConfig;
+  readonly log: { readonly level: string };
+}
+
+export interface IngestConfig {
+  /** A batch leaves when it has this many rows, */
+  readonly batchRows: number;
+  /** or this many encoded bytes, */
+  readonly batchBytes: number;
+  /** or this long after its first row. */
+  readonly lingerMs: number;
+  /** Limit of one request's inflated body. */
+  readonly bodyLimitBytes: number;
+  /** Limit of one line. */
+  readonly lineLimitBytes: number;
+  /** Decoded but not yet stored bytes over all requests; above it the receiver answers 503. */
+  readonly bufferLimitBytes: number;
+}
+
+/** DetectorConfig switches a detector and overrides its parameters by name. */
+export interface DetectorConfig {
+  readonly enabled: boolean;
+  readonly params: Readonly<Record<string, number>>;
+}
+
+export interface AlertsConfig {
+  /** Events older than this teach the baselines but page nobody; null: no limit. */
+  readonly maxAgeMs: number | null;
+  readonly channels: Readonly<Record<string, ChannelConfig>>;
+  /** The first route that matches decides; an alert that matches none is recorded and sent nowhere. */
+  readonly routes: readonly Route[];
+}
+
+export interface Route {
+  readonly match: {
+    readonly severity?: readonly Severity[];
+    readonly owner?: readonly string[];
+    readonly detector?: readonly string[];
+  };
+  readonly channels: readonly string[];
+}
+
+export type ChannelConfig = WebhookChannelConfig | SlackChannelConfig | EmailChannelConfig;
+
+export interface WebhookChannelConfig {
+  readonly type: 'webhook';
+  readonly url: string;
+  /** One `whsec_...` secret or several, newest first: every message is signed with each, so that a secret can be changed without a gap. Empty: unsigned. */
+  readonly secrets: readonly string[];
+  /** Allow loopback, link-local and private addresses as a target. */
+  readonly allowPrivateNetwork: boolean;
+}
+
+export interface SlackChannelConfig {
+  readonly type: 'slack';
+  readonly url: string;
+  readonly allowPrivateNetwork: boolean;
+}
+
+export interface EmailChannelConfig {
+  readonly type: 'email';
+  readonly smtp: string;
+  readonly from: string;
+  readonly to: readonly string[];
+}

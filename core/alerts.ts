@@ -1,0 +1,111 @@
+/** Severity of a detection or an alert; `medium` and above page by default. */
+export type Severity = (typeof SEVERITIES)[number];
+
+/** From the least to the most severe: the index is the rank, and the enum value in the store. */
+export const SEVERITIES = ['info', 'low', 'medium', 'high', 'critical'] as const;
+
+/** severityRank orders severities: info 0, low 1, medium 2, high 3, critical 4. */
+export function severityRank(severity: Severity): number {
+  return SEVERITIES.indexOf(severity);
+}
+
+/** maxSeverity is the most severe of the given ones, `info` for none. */
+export function maxSeverity(severities: Iterable<Severity>): Severity {
+  let rank = 0;
+  for (const severity of severities) rank = Math.max(rank, severityRank(severity));
+  return SEVERITIES[rank] as Severity;
+}
+
+/** EvidenceRow is one line that an analyst can check: a stored event, a value first met, an hour's count. */
+export type EvidenceRow = Readonly<Record<string, string | number | boolean | null>>;
+
+/** Subject is what a detection is about: one lineage (token set to the token seen), or an owner (token and lineage null). */
+export interface Subject {
+  readonly token: string | null;
+  readonly lineage: string | null;
+  readonly owner: string;
+}
+
+/** LearningState of a subject: what the baseline knows when a detector judges. */
+export type LearningState = 'learning' | 'known' | 'dormant';
+
+/**
+ * Detection is one immutable finding. Its id is a hash of detector, subject and what was found, so that a repeated or
+ * concurrent run finds the same id again. Times are epoch milliseconds of event time.
+ */
+export interface Detection {
+  readonly id: string;
+  readonly detector: string;
+  readonly subject: Subject;
+  readonly severity: Severity;
+  /** Short, plain, names the subject: "tok_9f2 called 6 endpoints it never touched". */
+  readonly title: string;
+  /** One or two plain sentences: what was seen, what was expected. */
+  readonly summary: string;
+  readonly window: { readonly from: number; readonly to: number };
+  readonly observed: Readonly<Record<string, unknown>>;
+  readonly expected: Readonly<Record<string, unknown>>;
+  /** -log10 of the chance of seeing this or more under the subject's own baseline. */
+  readonly surprise: number;
+  readonly state: LearningState;
+  readonly evidence: readonly EvidenceRow[];
+  /** SQL that an analyst pastes into `tokenwatch sql` to see the same numbers. */
+  readonly sql: string;
+}
+
+export type AlertStatus = 'open' | 'acknowledged' | 'resolved';
+
+/** Alert is what a person handles: the detections about one subject, folded. Times are epoch milliseconds; opened and last seen are event time. */
+export interface Alert {
+  readonly id: string;
+  readonly status: AlertStatus;
+  readonly severity: Severity;
+  readonly title: string;
+  readonly summary: string;
+  readonly subject: Subject;
+  readonly detectors: readonly string[];
+  readonly openedAt: number;
+  readonly lastSeen: number;
+  readonly detections: readonly Detection[];
+}
+
+/** NotifyReason says why an alert is sent now: it is new, it grew by another kind of finding, it got worse, it was resolved. */
+export type NotifyReason = 'first' | 'grew' | 'worse' | 'resolved';
+
+/** toApiDetection is the wire shape of a detection, as in the product's contract. */
+export function toApiDetection(d: Detection) {
+  return {
+    id: d.id,
+    detector: d.detector,
+    severity: d.severity,
+    title: d.title,
+    summary: d.summary,
+    window: { from: new Date(d.window.from).toISOString(), to: new Date(d.window.to).toISOString() },
+    observed: d.observed,
+    expected: d.expected,
+    surprise: d.surprise,
+    state: d.state,
+    evidence: d.evidence,
+    sql: d.sql,
+  };
+}
+
+/** toApiAlert is the wire shape of an alert, as in the product's contract: snake_case, ISO times. */
+export function toApiAlert(alert: Alert) {
+  return {
+    id: alert.id,
+    status: alert.status,
+    severity: alert.severity,
+    title: alert.title,
+    summary: alert.summary,
+    token: alert.subject.token,
+    lineage: alert.subject.lineage,
+    owner: alert.subject.owner,
+    detectors: alert.detectors,
+    opened_at: new Date(alert.openedAt).toISOString(),
+    last_seen: new Date(alert.lastSeen).toISOString(),
+    detections: alert.detections.map(toApiDetection),
+  };
+}
+
+export type ApiAlert = ReturnType<typeof toApiAlert>;

@@ -1,0 +1,118 @@
+import type { NotifyReason } from '../core/index.ts';
+
+/** BatchEntry is one stored batch in the batch log: what wakes the detectors. Times are epoch milliseconds. */
+export interface BatchEntry {
+  /** `received_at` of its rows. */
+  readonly receivedAt: number;
+  /** Earliest and latest event time in it. */
+  readonly minTime: number;
+  readonly maxTime: number;
+  readonly usage: number;
+  readonly lifecycle: number;
+}
+
+/** NotificationJob asks for one message of one alert to one channel; its id is the idempotency key, stable over retries and restarts. */
+export interface NotificationJob {
+  readonly id: string;
+  readonly alert: string;
+  readonly channel: string;
+  readonly reason: NotifyReason;
+}
+
+/** BatchLog holds the batches that the detectors have not judged yet; kept in Redis, appended before a sender is acknowledged. */
+export interface BatchLog {
+  /** append adds entries and wakes a detector worker. Fails fast when Redis is away. */
+  append(entries: readonly BatchEntry[]): Promise<void>;
+  /** peek reads up to `limit` oldest entries without taking them. */
+  peek(limit: number): Promise<{ readonly key: string; readonly entry: BatchEntry }[]>;
+  /** remove deletes entries that have been judged. */
+  remove(keys: readonly string[]): Promise<void>;
+  size(): Promise<number>;
+}
+
+/** Outcome of one run of a worker: what it did, for metrics; `more` asks to be run again at once. */
+export interface RunResult {
+  readonly more: boolean;
+}
+
+/** Workers register what runs when a queue wakes; every one of them may run in any number of processes. */
+export interface Workers {
+  /** At most one detect run at a time over all processes; coalesced wake-ups; also woken every `sweepMs`. */
+  onDetect(run: () => Promise<RunResult>): void;
+  /** At most one alert run at a time over all processes. */
+  onAlert(run: () => Promise<RunResult>): void;
+  /**
+   * Notifications run concurrently. `send` throws a TokenwatchError: `transient` is retried with backoff (or after
+   * `retryAfterMs` of a RetryLater), anything else ends the job. `attempt` counts from 1.
+   */
+  onNotify(send: (job: NotificationJob, attempt: number) => Promise<void>): void;
+}
+
+/** SharedState is small state that every process must agree on. */
+export interface SharedState {
+  /** setOnce stores `value` under `name` unless one is there, and returns the one that is there. */
+  setOnce(name: string, value: string): Promise<string>;
+  /** setAdd adds members to a set and bumps its version; returns the version. */
+  setAdd(name: string, members: readonly string[]): Promise<number>;
+  /** setSince returns the members added after `version` (0: all), and the version now. */
+  setSince(name: string, version: number): Promise<{ readonly version: number; readonly members: string[] }>;
+  /**
+   * countDistinct adds each group's members to the group's bounded set and returns, for each group, its size (counting
+   * stops at `limit`); a group that reached the limit is remembered as such and its members are dropped.
+   */
+  countDistinct(
+    name: string,
+    groups: ReadonlyMap<string, readonly string[]>,
+    limit: number,
+  ): Promise<Map<string, number>>;
+}
+
+/**
+ * RequestLog makes retries harmless beyond the engine's deduplication window, and coalesced batches replayable. Ids are hashes.
+ */
+export interface RequestLog {
+  /** done returns what was recorded for each id (a small JSON text), null where nothing was. */
+  done(ids: readonly string[]): Promise<(string | null)[]>;
+  /** record remembers results for `ttlMs`. */
+  record(results: ReadonlyMap<string, string>, ttlMs: number): Promise<void>;
+  /** reserve writes a batch ahead of its insert, with the requests in it; the payload stays until `release`. */
+  reserve(batch: string, requests: readonly string[], payload: string, owner: string): Promise<void>;
+  /** pending returns the batch that each request waits in, null where none. */
+  pending(requests: readonly string[]): Promise<(string | null)[]>;
+  /** release drops a stored batch's payload and its reservations. */
+  release(batch: string): Promise<void>;
+  /** orphans takes over reserved batches whose owner's lease has ended: each is handed to one caller only. */
+  orphans(owner: string): Promise<{ readonly batch: string; readonly requests: string[]; readonly payload: string }[]>;
+  /** lease keeps `owner` alive for `ttlMs`. */
+  lease(owner: string, ttlMs: number): Promise<void>;
+}
+
+/** Queues is the door to Redis and BullMQ. */
+export interface Queues {
+  readonly batches: BatchLog;
+  readonly shared: SharedState;
+  readonly requests: RequestLog;
+  /** wakeAlerts asks for an alert run. */
+  wakeAlerts(): Promise<void>;
+  /** notify enqueues notification jobs; a job with an id that is already queued is not added again. */
+  notify(jobs: readonly NotificationJob[]): Promise<void>;
+  /** startWorkers connects what `register` names and starts it. */
+  startWorkers(register: (workers: Workers) => void): Promise<void>;
+  ping(): Promise<void>;
+  /** depth of each queue by state, for metrics. */
+  depths(): Promise<{ readonly queue: string; readonly state: string; readonly jobs: number }[]>;
+  /** lastActivity is when a worker last finished a run, per queue, epoch milliseconds; for the wedge alarm. */
+  lastActivity(): ReadonlyMap<string, number>;
+  /** close stops workers (waiting for running jobs up to `deadlineMs`), then connections, then a private server. */
+  close(deadlineMs: number): Promise<void>;
+}
+
+/** RetryLater is thrown by a sender that was told when to come back. */
+export class RetryLater extends Error {
+  readonly retryAfterMs: number;
+  constructor(message: string, retryAfterMs: number) {
+    super(message);
+    this.name = 'RetryLater';
+    this.retryAfterMs = retryAfterMs;
+  }
+}

@@ -1,0 +1,55 @@
+/** TableName is a table that rows are inserted into; views of the contract are read, never written. */
+export type TableName =
+  | 'events'
+  | 'lifecycle'
+  | 'rejected_events'
+  | 'detections'
+  | 'alert_log'
+  | 'notifications'
+  | 'access_keys';
+
+/** Query is a named read: its SQL with typed `{param:Type}` placeholders, and what turns an engine's row into ours. */
+export interface Query<P extends Record<string, unknown>, R> {
+  /** Unique, goes into the engine's log_comment. */
+  readonly name: string;
+  /** Without a FORMAT clause. */
+  readonly sql: string;
+  readonly row: (raw: Record<string, unknown>) => R;
+  /** Only here to carry the type. */
+  readonly params?: P;
+}
+
+/** AnalystResult is what `POST /v1/sql` sends back as it comes from the engine. */
+export interface AnalystResult {
+  readonly contentType: string;
+  readonly body: Buffer;
+}
+
+/** Store is the door to ClickHouse, embedded or over HTTP. Every method throws a TokenwatchError: `transient` when a retry makes sense. */
+export interface Store {
+  /**
+   * insert stores rows, all or none as far as one part goes, and returns when they are durable. `lines` is JSONCompactEachRow
+   * text (see encode.ts), one row a line. The same `token` again stores nothing, in the table and in every rollup; '' means
+   * no such protection.
+   */
+  insert(table: TableName, lines: readonly string[], token: string): Promise<void>;
+  /** read runs a named query. */
+  read<P extends Record<string, unknown>, R>(query: Query<P, R>, params: P): Promise<R[]>;
+  /**
+   * analyse runs an analyst's SQL, strictly read-only, on a connection of its own with row, memory and time limits.
+   * Throws `sql_refused` (poison) for anything but a plain read, `sql_failed` (poison) with the engine's code for a broken query.
+   */
+  analyse(sql: string, options: AnalyseOptions): Promise<AnalystResult>;
+  /** ping answers when the engine can be reached and written to. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface AnalyseOptions {
+  /** Format when the SQL has no FORMAT clause of its own, e.g. `JSON`, `JSONEachRow`, `PrettyCompact`. */
+  readonly defaultFormat: string;
+  readonly maxRows: number;
+  readonly timeoutMs: number;
+  /** Values for `{name:Type}` placeholders. */
+  readonly params?: Readonly<Record<string, string>>;
+}
