@@ -1,0 +1,28 @@
+import { availableParallelism } from 'node:os';
+import { defineConfig } from 'vitest/config';
+
+// Tests bring their own engines: where the operator's shell points must never matter to them, and never be written to.
+for (const name of [
+  'CLICKHOUSE_URL',
+  'REDIS_URL',
+  'TOKENWATCH_LISTEN',
+  'TOKENWATCH_DATA',
+  'TOKENWATCH_CONFIG',
+  'TOKENWATCH_ACCESS_KEY',
+  'TOKENWATCH_LOG',
+]) {
+  delete process.env[name];
+}
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // A process per file: the embedded engine allows one data directory per process.
+    pool: 'forks',
+    maxWorkers: Math.min(4, Math.max(2, availableParallelism())),
+    globalSetup: ['scripts/vitest-setup.mjs'],
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 15_000,
+  },
+});
