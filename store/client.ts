@@ -1,0 +1,224 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { type ClickHouseClient, createClient, type NodeClickHouseClientConfigOptions } from '@clickhouse/client';
+import { errorText, TokenwatchError } from '../core/index.ts';
+import { engineCode, storeError } from './errors.ts';
+
+/**
+ * Engine is one ClickHouse, embedded or over HTTP, with the product's database in use. It hides the one difference that
+ * matters: an embedded connection runs one statement at a time, so there are several of them.
+ */
+export interface Engine {
+  /** command runs DDL or SET without a result. */
+  command(sql: string, doing: string): Promise<void>;
+  /** rows runs a read with typed parameters and returns JSON rows. */
+  rows(sql: string, params: Record<string, unknown>, doing: string): Promise<Record<string, unknown>[]>;
+  /** insert sends JSONCompactEachRow text. */
+  insert(table: string, columns: readonly string[], lines: readonly string[], token: string): Promise<void>;
+  /** analystClient is a connection of its own for analysts' SQL; the caller restricts it. */
+  readonly analystClient: ClickHouseClient;
+  readonly embedded: boolean;
+  close(): Promise<void>;
+}
+
+/** Inserts at once plus reads at once plus one to spare; an embedded connection costs little. */
+const EMBEDDED_CONNECTIONS = 5;
+
+export interface EngineOptions {
+  /** ClickHouse HTTP address; null for the embedded engine. */
+  readonly url: string | null;
+  /** Folder of the embedded engine. */
+  readonly dataDir: string;
+  readonly database: string;
+}
+
+/** openEngine connects, makes the database when it is missing, and refuses an engine that is too old. */
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  return options.url === null ? openEmbedded(options) : openServer(options, options.url);
+}
+
+async function openServer(options: EngineOptions, url: string): Promise<Engine> {
+  const config: NodeClickHouseClientConfigOptions = {
+    url,
+    application: 'tokenwatch',
+    request_timeout: 60_000,
+    max_open_connections: 12,
+    compression: { request: true, response: true },
+    keep_alive: { enabled: true, idle_socket_ttl: 2_000 },
+    // The client's own logger writes whole error objects; ours says it once, without secrets.
+    log: { level: 127 },
+  };
+  // The database may not exist yet: the first statements go without naming it.
+  const bootstrap = createClient(config);
+  try {
+    await requireVersion(await versionOf(bootstrap));
+    await attempt(
+      bootstrap.command({ query: `CREATE DATABASE IF NOT EXISTS ${options.database}` }),
+      'creating the database',
+    ).catch(async (error) => {
+      // A user without CREATE may still own a database that is there.
+      const found = await selectRows(bootstrap, 'SELECT 1 AS one FROM system.databases WHERE name = {name:String}', {
+        name: options.database,
+      });
+      if (found.length === 0) throw error;
+    });
+  } finally {
+    await bootstrap.close();
+  }
+  const client = createClient({ ...config, database: options.database });
+  const analystClient = createClient({ ...config, database: options.database });
+  return {
+    embedded: false,
+    analystClient,
+    command: (sql, doing) => attempt(client.command({ query: sql }), doing).then(() => undefined),
+    rows: (sql, params, doing) => attempt(selectRows(client, sql, params), doing),
+    insert: (table, columns, lines, token) =>
+      attempt(insertLines(client, table, columns, lines, token), `storing rows of ${table}`),
+    close: async () => {
+      await Promise.all([client.close(), analystClient.close()]);
+    },
+  };
+}
+
+async function openEmbedded(options: EngineOptions): Promise<Engine> {
+  const path = join(options.dataDir, 'clickhouse');
+  mkdirSync(path, { recursive: true });
+  // Loaded only here: a deployment with CLICKHOUSE_URL can leave the engine's 500 MB out.
+  const { createChdbConnection } = await import('chdb/connection').catch((error: unknown) => {
+    throw new TokenwatchError(
+      'store_engine_missing',
+      'config',
+      `The embedded engine could not be loaded: ${errorText(error).slice(0, 200)}`,
+      {
+        cause: error,
+        fix: 'Install the npm package chdb (npm ci), or set CLICKHOUSE_URL to a ClickHouse server.',
+      },
+    );
+  });
+  const connect = () => {
+    try {
+      return createClient({
+        connection: createChdbConnection({ path }),
+        log: { level: 127 },
+      } as NodeClickHouseClientConfigOptions);
+    } catch (error) {
+      throw embeddedOpenError(error, path);
+    }
+  };
+  const all: ClickHouseClient[] = [];
+  try {
+    for (let i = 0; i < EMBEDDED_CONNECTIONS + 1; i++) {
+      const client = connect();
+      all.push(client);
+      if (i === 0) {
+        await requireVersion(await versionOf(client));
+        await client.command({ query: `CREATE DATABASE IF NOT EXISTS ${options.database}` });
+      }
+      await client.command({ query: `USE ${options.database}` });
+    }
+  } catch (error) {
+    await Promise.allSettled(all.map((client) => client.close()));
+    throw error instanceof TokenwatchError ? error : embeddedOpenError(error, path);
+  }
+  const analystClient = all.pop() as ClickHouseClient;
+  const pool = createPool(all);
+  return {
+    embedded: true,
+    analystClient,
+    command: (sql, doing) => pool((client) => attempt(client.command({ query: sql }), doing).then(() => undefined)),
+    rows: (sql, params, doing) => pool((client) => attempt(selectRows(client, sql, params), doing)),
+    insert: (table, columns, lines, token) =>
+      pool((client) => attempt(insertLines(client, table, columns, lines, token), `storing rows of ${table}`)),
+    close: async () => {
+      await Promise.allSettled([...all, analystClient].map((client) => client.close()));
+    },
+  };
+}
+
+/** createPool lends idle clients, first asked first served. */
+function createPool(
+  clients: readonly ClickHouseClient[],
+): <T>(use: (client: ClickHouseClient) => Promise<T>) => Promise<T> {
+  const idle = [...clients];
+  const waiting: ((client: ClickHouseClient) => void)[] = [];
+  return async (use) => {
+    const client = idle.pop() ?? (await new Promise<ClickHouseClient>((resolve) => waiting.push(resolve)));
+    try {
+      return await use(client);
+    } finally {
+      const next = waiting.shift();
+      if (next) next(client);
+      else idle.push(client);
+    }
+  };
+}
+
+async function selectRows(
+  client: ClickHouseClient,
+  sql: string,
+  params: Record<string, unknown>,
+): Promise<Record<string, unknown>[]> {
+  const result = await client.query({ query: sql, query_params: params, format: 'JSONEachRow' });
+  return result.json<Record<string, unknown>>();
+}
+
+async function insertLines(
+  client: ClickHouseClient,
+  table: string,
+  columns: readonly string[],
+  lines: readonly string[],
+  token: string,
+): Promise<void> {
+  const result = await client.exec({
+    query: `INSERT INTO ${table} (${columns.join(', ')}) FORMAT JSONCompactEachRow`,
+    values: Readable.from([lines.join('\n')], { objectMode: false }),
+    // All of them, every time: the embedded engine keeps a setting for the statements that follow.
+    clickhouse_settings: {
+      insert_deduplication_token: token,
+      insert_deduplicate: token === '' ? 0 : 1,
+      deduplicate_blocks_in_dependent_materialized_views: 1,
+      async_insert: 0,
+      date_time_input_format: 'best_effort',
+    },
+  });
+  result.stream.resume();
+}
+
+async function attempt<T>(work: Promise<T>, doing: string): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw storeError(error, doing);
+  }
+}
+
+async function versionOf(client: ClickHouseClient): Promise<string> {
+  const rows = await attempt(selectRows(client, 'SELECT version() AS version', {}), 'connecting');
+  return String(rows[0]?.version ?? '');
+}
+
+/** The first release line whose deduplication reaches dependent materialized views reliably. */
+const OLDEST_VERSION = [25, 3] as const;
+
+async function requireVersion(version: string): Promise<void> {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major > OLDEST_VERSION[0] || (major === OLDEST_VERSION[0] && minor >= OLDEST_VERSION[1])) return;
+  throw new TokenwatchError('store_too_old', 'config', `ClickHouse ${version || '(unknown)'} is too old.`, {
+    fix: `Use ClickHouse ${OLDEST_VERSION.join('.')} or newer.`,
+  });
+}
+
+function embeddedOpenError(error: unknown, path: string): TokenwatchError {
+  const text = errorText(error).replace(/\s+/g, ' ').slice(0, 300);
+  // 76 CANNOT_OPEN_FILE is what a taken lock file reads as; the wrapper hands some failures on without a code.
+  if (engineCode(error) === '76' || /lock/i.test(text))
+    return new TokenwatchError('store_locked', 'config', `The data directory ${path} is in use by another process.`, {
+      cause: error,
+      fix: 'Stop the other Tokenwatch, or give this one its own directory with TOKENWATCH_DATA; several processes need a ClickHouse server (CLICKHOUSE_URL).',
+    });
+  return new TokenwatchError('store_unusable', 'config', `The embedded engine could not open ${path}: ${text}`, {
+    cause: error,
+    fix: 'Check that the directory can be written and has free space, or choose another one with TOKENWATCH_DATA.',
+  });
+}

@@ -1,0 +1,94 @@
+-- What each lineage has met, per facet (endpoint, country, asn): the baseline of every novelty detector. Keyed by owner
+-- first, so that peers of one owner stand together.
+CREATE TABLE IF NOT EXISTS rollup_facets
+(
+    facet      LowCardinality(String),
+    owner      LowCardinality(String),
+    lineage    String CODEC(ZSTD(1)),
+    value      LowCardinality(String),
+    first_seen SimpleAggregateFunction(min, DateTime64(3, 'UTC')),
+    last_seen  SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
+    calls      SimpleAggregateFunction(sum, UInt64),
+    denied     SimpleAggregateFunction(sum, UInt64)
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (facet, owner, lineage, value)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_facets_mv TO rollup_facets AS
+SELECT
+    pair.1 AS facet,
+    owner,
+    lineage,
+    pair.2 AS value,
+    min(time) AS first_seen,
+    max(time) AS last_seen,
+    count() AS calls,
+    countIf(status IN (401, 403)) AS denied
+FROM events
+ARRAY JOIN [('endpoint', toString(endpoint)), ('country', toString(country)), ('asn', if(asn = 0, '', toString(asn)))] AS pair
+WHERE pair.2 != ''
+GROUP BY facet, owner, lineage, value;
+
+-- Calls per lineage and hour: when a lineage is active, and how often it is refused.
+CREATE TABLE IF NOT EXISTS rollup_hours
+(
+    owner   LowCardinality(String),
+    lineage String CODEC(ZSTD(1)),
+    hour    DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    calls   SimpleAggregateFunction(sum, UInt64),
+    denied  SimpleAggregateFunction(sum, UInt64),
+    failed  SimpleAggregateFunction(sum, UInt64),
+    bytes   SimpleAggregateFunction(sum, UInt64)
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (owner, lineage, hour)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_hours_mv TO rollup_hours AS
+SELECT
+    owner,
+    lineage,
+    toStartOfHour(time) AS hour,
+    count() AS calls,
+    countIf(status IN (401, 403)) AS denied,
+    countIf(status >= 400) AS failed,
+    sum(bytes) AS bytes
+FROM events
+GROUP BY owner, lineage, hour;
+
+-- First and last use of each token.
+CREATE TABLE IF NOT EXISTS rollup_tokens
+(
+    token      String CODEC(ZSTD(1)),
+    lineage    String CODEC(ZSTD(1)),
+    owner      LowCardinality(String),
+    first_seen SimpleAggregateFunction(min, DateTime64(3, 'UTC')),
+    last_seen  SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
+    calls      SimpleAggregateFunction(sum, UInt64)
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (lineage, token, owner)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_tokens_mv TO rollup_tokens AS
+SELECT token, lineage, owner, min(time) AS first_seen, max(time) AS last_seen, count() AS calls
+FROM events
+GROUP BY token, lineage, owner;
+
+-- Steps in tokens' lives per owner and hour: the baseline of churn.
+CREATE TABLE IF NOT EXISTS rollup_churn
+(
+    owner  LowCardinality(String),
+    action LowCardinality(String),
+    hour   DateTime('UTC'),
+    steps  SimpleAggregateFunction(sum, UInt64)
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (owner, action, hour)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_churn_mv TO rollup_churn AS
+SELECT owner, action, toStartOfHour(time) AS hour, count() AS steps
+FROM lifecycle
+GROUP BY owner, action, hour;

@@ -1,0 +1,79 @@
+-- Findings, each immutable; the id is a hash of what was found.
+CREATE TABLE IF NOT EXISTS detections
+(
+    id          String COMMENT 'hash of detector, subject and finding',
+    detector    LowCardinality(String) COMMENT 'which detector found it',
+    token       Nullable(String) COMMENT 'token seen, null for a finding about an owner',
+    lineage     Nullable(String) COMMENT 'lineage judged, null for a finding about an owner',
+    owner       LowCardinality(String) COMMENT 'owner of the subject',
+    severity    Enum8('info' = 0, 'low' = 1, 'medium' = 2, 'high' = 3, 'critical' = 4) COMMENT 'medium and above page',
+    title       String COMMENT 'the finding in a few words',
+    summary     String COMMENT 'what was seen and what was expected',
+    window_from DateTime64(3, 'UTC') COMMENT 'start of the judged window, event time',
+    window_to   DateTime64(3, 'UTC') COMMENT 'end of the judged window, event time',
+    observed    String COMMENT 'what was seen, JSON',
+    expected    String COMMENT 'what the baseline expects, JSON',
+    surprise    Float64 COMMENT '-log10 of the chance of it under the subject''s own baseline',
+    state       LowCardinality(String) COMMENT 'learning, known or dormant when it was judged',
+    evidence    String COMMENT 'rows to check, JSON',
+    sql         String COMMENT 'query that reproduces the numbers',
+    detected_at DateTime64(3, 'UTC') COMMENT 'wall time of the judgement'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY id
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- Every change of every alert, append only; the view alerts shows the state that follows from it.
+CREATE TABLE IF NOT EXISTS alert_log
+(
+    recorded_at    DateTime64(3, 'UTC') COMMENT 'wall time of the change',
+    alert          String COMMENT 'alert id',
+    kind           LowCardinality(String) COMMENT 'opened, grew, acknowledged or resolved',
+    subject_key    String COMMENT 'what the alert is about, as one text',
+    token          Nullable(String),
+    lineage        Nullable(String),
+    owner          LowCardinality(String),
+    detection      String COMMENT 'detection folded in, empty for a state change',
+    detection_time DateTime64(3, 'UTC') COMMENT 'event time of the change',
+    severity       Enum8('info' = 0, 'low' = 1, 'medium' = 2, 'high' = 3, 'critical' = 4),
+    status         LowCardinality(String) COMMENT 'state that the change sets, empty when it sets none',
+    note           String COMMENT 'what the person wrote',
+    by             String COMMENT 'access key that did it, empty for Tokenwatch itself'
+)
+ENGINE = MergeTree
+ORDER BY (alert, recorded_at)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- What was sent to whom and when; written after the send.
+CREATE TABLE IF NOT EXISTS notifications
+(
+    id           String COMMENT 'idempotency key, stable over retries',
+    alert        String COMMENT 'alert id',
+    channel      LowCardinality(String) COMMENT 'channel name in the configuration',
+    channel_type LowCardinality(String) COMMENT 'webhook, slack or email',
+    reason       LowCardinality(String) COMMENT 'first, grew, worse or resolved',
+    status       LowCardinality(String) COMMENT 'sent or failed',
+    attempts     UInt16 COMMENT 'how many tries it took',
+    target       String COMMENT 'where it went, secrets replaced',
+    error        String COMMENT 'why it failed, empty when sent',
+    at           DateTime64(3, 'UTC') COMMENT 'when it was sent or given up',
+    delay_ms     Int64 COMMENT 'milliseconds from the newest detection to the send'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (alert, id)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- Access keys of the HTTP API: hashes only, the newest row of an id counts.
+CREATE TABLE IF NOT EXISTS access_keys
+(
+    id         String,
+    hash       String,
+    name       String,
+    scopes     Array(String),
+    status     LowCardinality(String),
+    created_at DateTime64(3, 'UTC'),
+    expires_at Nullable(DateTime64(3, 'UTC')),
+    updated_at DateTime64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY (id, updated_at);

@@ -1,0 +1,77 @@
+-- The contract's views over the rollups: one row per pair, counters merged.
+CREATE VIEW IF NOT EXISTS token_endpoints AS
+SELECT owner, lineage, value AS endpoint, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied
+FROM rollup_facets
+WHERE facet = 'endpoint'
+GROUP BY owner, lineage, value;
+
+CREATE VIEW IF NOT EXISTS token_countries AS
+SELECT owner, lineage, value AS country, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied
+FROM rollup_facets
+WHERE facet = 'country'
+GROUP BY owner, lineage, value;
+
+CREATE VIEW IF NOT EXISTS token_hourly AS
+SELECT owner, lineage, hour, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed, sum(bytes) AS bytes
+FROM rollup_hours
+GROUP BY owner, lineage, hour;
+
+CREATE VIEW IF NOT EXISTS tokens AS
+SELECT
+    used.token AS token,
+    used.lineage AS lineage,
+    used.owner AS owner,
+    used.first_seen AS first_seen,
+    used.last_seen AS last_seen,
+    used.calls AS calls,
+    history.first_hour AS learning_since,
+    history.active_days AS active_days,
+    multiIf(
+        used.last_seen < now() - INTERVAL 30 DAY, 'dormant',
+        history.active_days >= 3 AND history.last_hour >= history.first_hour + INTERVAL 5 DAY, 'known',
+        'learning') AS state,
+    life.issued_at AS issued_at,
+    life.revoked_at AS revoked_at,
+    life.expires_at AS expires_at,
+    life.replaces AS replaces
+FROM
+(
+    SELECT token, lineage, any(owner) AS owner, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls
+    FROM rollup_tokens
+    GROUP BY lineage, token
+) AS used
+LEFT JOIN
+(
+    SELECT lineage, min(hour) AS first_hour, max(hour) AS last_hour, uniqExact(toDate(hour)) AS active_days
+    FROM rollup_hours
+    GROUP BY lineage
+) AS history ON used.lineage = history.lineage
+LEFT JOIN
+(
+    SELECT
+        token,
+        minIf(toNullable(time), action IN ('issued', 'rotated')) AS issued_at,
+        maxIf(toNullable(time), action IN ('revoked', 'expired')) AS revoked_at,
+        max(expires_at) AS expires_at,
+        max(replaces) AS replaces
+    FROM lifecycle
+    GROUP BY token
+) AS life ON used.token = life.token;
+
+CREATE VIEW IF NOT EXISTS alerts AS
+SELECT
+    log.alert AS id,
+    argMaxIf(log.status, log.recorded_at, log.status != '') AS status,
+    max(log.severity) AS severity,
+    argMaxIf(found.title, (toInt8(log.severity), found.surprise), log.detection != '') AS title,
+    argMaxIf(found.summary, (toInt8(log.severity), found.surprise), log.detection != '') AS summary,
+    any(log.token) AS token,
+    any(log.lineage) AS lineage,
+    any(log.owner) AS owner,
+    groupUniqArrayIf(toString(found.detector), log.detection != '') AS detectors,
+    uniqExactIf(log.detection, log.detection != '') AS detections,
+    minIf(log.detection_time, log.detection != '') AS opened_at,
+    maxIf(log.detection_time, log.detection != '') AS last_seen
+FROM alert_log AS log
+LEFT JOIN detections AS found ON log.detection = found.id
+GROUP BY log.alert;
