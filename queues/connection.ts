@@ -1,0 +1,57 @@
+import { Redis, type RedisOptions } from 'ioredis';
+import { errorText, type Logger, TokenwatchError } from '../core/index.ts';
+
+/** Target is where Redis is: an address, or the socket of a private server. */
+export type Target = { readonly url: string } | { readonly socket: string };
+
+/** backoffMs is the wait before reconnect number `times`: 50 ms doubling to 2 s. */
+function backoffMs(times: number): number {
+  return Math.min(50 * 2 ** Math.min(times, 6), 2_000);
+}
+
+function open(target: Target, options: RedisOptions): Redis {
+  return 'url' in target ? new Redis(target.url, options) : new Redis({ ...options, path: target.socket });
+}
+
+/** openProducer is a connection that fails fast: a sender is told to come back rather than left waiting. */
+export function openProducer(target: Target, log: Logger): Redis {
+  const redis = open(target, {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: 10_000,
+    retryStrategy: backoffMs,
+    lazyConnect: true,
+  });
+  redis.on('error', (error) => log.debug({ error: error.message }, 'redis connection'));
+  return redis;
+}
+
+/** openWorker is a connection that waits for ever: a worker picks up where it was when Redis is back. */
+export function openWorker(target: Target, log: Logger): Redis {
+  const redis = open(target, { maxRetriesPerRequest: null, retryStrategy: backoffMs });
+  redis.on('error', (error) => log.debug({ error: error.message }, 'redis connection'));
+  return redis;
+}
+
+/** queueError says that Redis did not do it: always transient, the caller may retry. */
+export function queueError(error: unknown, doing: string): TokenwatchError {
+  if (error instanceof TokenwatchError) return error;
+  return new TokenwatchError(
+    'queue_unreachable',
+    'transient',
+    `Redis did not answer while ${doing}: ${errorText(error).slice(0, 200)}`,
+    {
+      cause: error,
+      fix: 'Check that the server of REDIS_URL is up; senders are asked to retry meanwhile.',
+    },
+  );
+}
+
+/** guarded runs a Redis call and names what it was for when it fails. */
+export async function guarded<T>(doing: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw queueError(error, doing);
+  }
+}

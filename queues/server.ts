@@ -1,0 +1,150 @@
+import { spawn } from 'node:child_process';
+import { accessSync, constants, mkdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join, resolve } from 'node:path';
+import { Redis } from 'ioredis';
+import { stableId, TokenwatchError } from '../core/index.ts';
+
+/** PrivateRedis is a redis-server of our own on a unix socket in the data directory. */
+export interface PrivateRedis {
+  readonly socket: string;
+  stop(): Promise<void>;
+}
+
+/** Longest path that a unix socket may have (sun_path on Linux is 108 bytes, on macOS 104). */
+const SOCKET_PATH_LIMIT = 100;
+
+/** findRedisServer is the path of redis-server or valkey-server on PATH, null when there is none. */
+export function findRedisServer(path = process.env.PATH ?? ''): string | null {
+  for (const name of ['redis-server', 'valkey-server'])
+    for (const folder of path.split(delimiter)) {
+      const file = join(folder, name);
+      try {
+        accessSync(file, constants.X_OK);
+        return file;
+      } catch {
+        // Not here: try the next folder.
+      }
+    }
+  return null;
+}
+
+/**
+ * startPrivateRedis starts a redis-server in `dataDir`, or takes over the one that a killed process left there. Append-only
+ * file on and no eviction: what is queued survives a restart.
+ */
+export async function startPrivateRedis(dataDir: string): Promise<PrivateRedis> {
+  const folder = resolve(dataDir, 'redis');
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const inFolder = join(folder, 'redis.sock');
+  const socket =
+    inFolder.length <= SOCKET_PATH_LIMIT ? inFolder : join(tmpdir(), `tokenwatch-${stableId([folder], 12)}.sock`);
+  if (await answers(socket)) return { socket, stop: () => shutDown(socket) };
+
+  const binary = findRedisServer();
+  if (binary === null)
+    throw new TokenwatchError(
+      'queue_server_missing',
+      'config',
+      'No redis-server or valkey-server is on PATH and REDIS_URL is not set.',
+      {
+        fix: 'Install one (Debian: apt-get install redis-server; macOS: brew install redis), or set REDIS_URL.',
+      },
+    );
+  const child = spawn(
+    binary,
+    // prettier-ignore
+    [
+      '--port',
+      '0',
+      '--unixsocket',
+      socket,
+      '--unixsocketperm',
+      '700',
+      '--dir',
+      folder,
+      '--appendonly',
+      'yes',
+      '--appendfsync',
+      'everysec',
+      '--save',
+      '',
+      '--maxmemory-policy',
+      'noeviction',
+      '--daemonize',
+      'no',
+      '--loglevel',
+      'warning',
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'], detached: true },
+  );
+  let output = '';
+  const collect = (chunk: Buffer) => {
+    output = (output + chunk.toString()).slice(-2000);
+  };
+  child.stdout.on('data', collect);
+  child.stderr.on('data', collect);
+  let exited: string | null = null;
+  child.on('error', (error) => {
+    exited = error.message;
+  });
+  child.on('exit', (code, signal) => {
+    exited ??= `it ended with ${signal ?? `exit code ${code}`}`;
+  });
+  const deadline = Date.now() + 15_000;
+  while (!(await answers(socket))) {
+    if (exited !== null || Date.now() > deadline)
+      throw new TokenwatchError(
+        'queue_server_failed',
+        'config',
+        `${binary} did not start: ${exited ?? 'no answer within 15 s'}. ${output.trim().split('\n').at(-1) ?? ''}`,
+        {
+          fix: `Look at the files in ${folder}, or set REDIS_URL.`,
+        },
+      );
+    await new Promise((r) => setTimeout(r, 25));
+  }
+  // The process may end while Redis still writes: neither may hold the other.
+  child.unref();
+  (child.stdout as unknown as { unref(): void }).unref();
+  (child.stderr as unknown as { unref(): void }).unref();
+  return { socket, stop: () => shutDown(socket) };
+}
+
+function probe(socket: string): Redis {
+  const redis = new Redis({
+    path: socket,
+    lazyConnect: true,
+    retryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+    enableOfflineQueue: false,
+  });
+  redis.on('error', () => {});
+  return redis;
+}
+
+async function answers(socket: string): Promise<boolean> {
+  const redis = probe(socket);
+  try {
+    await redis.connect();
+    return (await redis.ping()) === 'PONG';
+  } catch {
+    return false;
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** shutDown asks the server to save and end, and waits until its socket is gone. */
+async function shutDown(socket: string): Promise<void> {
+  const redis = probe(socket);
+  try {
+    await redis.connect();
+    await redis.call('SHUTDOWN', 'SAVE').catch(() => undefined);
+  } catch {
+    return;
+  } finally {
+    redis.disconnect();
+  }
+  for (let i = 0; i < 200 && (await answers(socket)); i++) await new Promise((r) => setTimeout(r, 25));
+}

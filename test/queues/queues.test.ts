@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { TokenwatchError } from '../../core/index.ts';
+import { type NotificationJob, type Queues, RetryLater } from '../../queues/index.ts';
+import { openTestQueues } from '../kit/redis.ts';
+
+let queues: Queues;
+let close: () => Promise<void>;
+
+beforeAll(async () => {
+  ({ queues, close } = await openTestQueues());
+});
+afterAll(() => close());
+
+describe('batch log', () => {
+  it('hands out the oldest batches again and again until they are removed', async () => {
+    const entry = (receivedAt: number) => ({ receivedAt, minTime: 1, maxTime: 2, usage: 3, lifecycle: 0 });
+    await queues.batches.append([entry(1), entry(2), entry(3)]);
+    const first = await queues.batches.peek(2);
+    expect(first.map((found) => found.entry.receivedAt)).toEqual([1, 2]);
+    expect(await queues.batches.peek(2)).toEqual(first);
+    await queues.batches.remove(first.map((found) => found.key));
+    expect((await queues.batches.peek(10)).map((found) => found.entry.receivedAt)).toEqual([3]);
+    expect(await queues.batches.size()).toBe(1);
+  });
+});
+
+describe('shared state', () => {
+  it('keeps the first value that any process sets', async () => {
+    expect(await queues.shared.setOnce('key', 'a')).toBe('a');
+    expect(await queues.shared.setOnce('key', 'b')).toBe('a');
+  });
+
+  it('tells what was added since a version, each member once', async () => {
+    const version = await queues.shared.setAdd('s', ['x', 'y']);
+    expect(await queues.shared.setAdd('s', ['y'])).toBe(version);
+    await queues.shared.setAdd('s', ['z']);
+    expect((await queues.shared.setSince('s', 0)).members).toEqual(['x', 'y', 'z']);
+    expect((await queues.shared.setSince('s', version)).members).toEqual(['z']);
+  });
+
+  it('counts distinct members of a group up to the limit and stays there', async () => {
+    const count = async (members: string[]) =>
+      (await queues.shared.countDistinct('c', new Map([['/v1', members]]), 3)).get('/v1');
+    expect(await count(['a'])).toBe(1);
+    expect(await count(['a', 'b'])).toBe(2);
+    expect(await count(['c', 'd'])).toBe(3);
+    expect(await count(['e'])).toBe(3);
+  });
+});
+
+describe('request log', () => {
+  it('hands a batch of a dead process to one taker, and leaves a living one alone', async () => {
+    await queues.requests.lease('alive', 60_000);
+    await queues.requests.reserve('b1', ['r1', 'r2'], 'rows', 'alive');
+    await queues.requests.reserve('b2', ['r3'], 'other rows', 'dead');
+    expect(await queues.requests.pending(['r1', 'r3', 'r9'])).toEqual(['b1', 'b2', null]);
+    await queues.requests.lease('taker', 60_000);
+    expect(await queues.requests.orphans('taker')).toEqual([{ batch: 'b2', requests: ['r3'], payload: 'other rows' }]);
+    expect(await queues.requests.orphans('second')).toEqual([]);
+    await queues.requests.release('b2');
+    expect(await queues.requests.pending(['r3'])).toEqual([null]);
+  });
+
+  it('remembers what was answered', async () => {
+    await queues.requests.record(new Map([['r1', '{"accepted":1}']]), 60_000);
+    expect(await queues.requests.done(['r1', 'r2'])).toEqual(['{"accepted":1}', null]);
+  });
+});
+
+describe('workers', () => {
+  it('run once more for wake-ups that come while running, retry what failed, and honour when to come back', async () => {
+    let runs = 0;
+    let release = () => {};
+    const sends: { id: string; attempt: number }[] = [];
+    const later = new Set<string>();
+    await queues.startWorkers((workers) => {
+      workers.onAlert(async () => {
+        runs++;
+        if (runs === 1) await new Promise<void>((resolve) => (release = resolve));
+        if (runs === 2) throw new TokenwatchError('away', 'transient', 'try again');
+        return { more: false };
+      });
+      workers.onNotify(async (job, attempt) => {
+        sends.push({ id: job.id, attempt });
+        if (job.id === 'ntf_later' && !later.has(job.id)) {
+          later.add(job.id);
+          throw new RetryLater('not now', 20);
+        }
+        if (job.id === 'ntf_bad') throw new TokenwatchError('refused', 'config', 'no');
+      });
+    });
+    await queues.wakeAlerts();
+    await vi.waitFor(() => expect(runs).toBe(1), 5_000);
+    await Promise.all([queues.wakeAlerts(), queues.wakeAlerts(), queues.wakeAlerts()]);
+    release();
+    await vi.waitFor(() => expect(runs).toBe(3), 10_000);
+
+    const job = (id: string): NotificationJob => ({ id, alert: 'al_1', channel: 'soc', reason: 'first' });
+    await queues.notify([job('ntf_later'), job('ntf_bad'), job('ntf_once')]);
+    await queues.notify([job('ntf_once')]);
+    await vi.waitFor(
+      () => expect(sends.filter((send) => send.id === 'ntf_later').map((send) => send.attempt)).toEqual([1, 2]),
+      5_000,
+    );
+    expect(sends.filter((send) => send.id === 'ntf_once')).toHaveLength(1);
+    expect(sends.filter((send) => send.id === 'ntf_bad')).toHaveLength(1);
+    const failed = (await queues.depths()).find((depth) => depth.queue === 'notify' && depth.state === 'failed');
+    expect(failed?.jobs).toBe(1);
+  });
+});
