@@ -168,9 +168,12 @@ function unknownNames(raw: Record<string, unknown>, detectors: LoadOptions['dete
   if (detectors !== undefined) {
     const ids = Object.keys(detectors);
     for (const [id, settings] of entriesOf(raw.detectors)) {
-      const params = detectors[id];
-      if (params === undefined) problems.push(unknownName(['detectors', id], 'detector', id, ids));
-      for (const [name] of params === undefined ? [] : entriesOf(settings)) {
+      const params = Object.hasOwn(detectors, id) ? detectors[id] : undefined;
+      if (params === undefined) {
+        problems.push(unknownName(['detectors', id], 'detector', id, ids));
+        continue;
+      }
+      for (const [name] of entriesOf(settings)) {
         if (name === 'enabled' || params.includes(name)) continue;
         problems.push(unknownName(['detectors', id, name], 'parameter', name, ['enabled', ...params]));
       }
