@@ -1,0 +1,93 @@
+import { Webhook } from 'standardwebhooks';
+import type { WebhookChannelConfig } from '../../config/index.ts';
+import { type ApiAlert, TokenwatchError, toApiAlert } from '../../core/index.ts';
+import { leadOf } from '../policy.ts';
+import type { RenderedAlert } from '../render.ts';
+import { type Channel, type ChannelDeps, TAKEN } from './contract.ts';
+import { post, redactedUrl } from './http.ts';
+
+/** BODY_LIMIT_BYTES is the size that the Standard Webhooks specification asks senders to stay under. */
+export const BODY_LIMIT_BYTES = 20_000;
+
+/** createWebhook makes a channel that speaks Standard Webhooks 1.0: signed JSON with an id that stays the same over retries. */
+export function createWebhook(name: string, config: WebhookChannelConfig, { clock }: ChannelDeps): Channel {
+  const signers = config.secrets.map((secret) => signerOf(name, secret));
+  return {
+    name,
+    type: 'webhook',
+    target: redactedUrl(config.url),
+    async send(message, { idempotencyKey, signal }) {
+      const now = clock.now();
+      const body = renderWebhook(message, now);
+      const headers: Record<string, string> = {
+        'content-type': 'application/json',
+        'user-agent': 'tokenwatch',
+        'webhook-id': idempotencyKey,
+        'webhook-timestamp': String(Math.floor(now / 1000)),
+      };
+      if (signers.length > 0) {
+        headers['webhook-signature'] = signers
+          .map((signer) => signer.sign(idempotencyKey, new Date(now), body))
+          .join(' ');
+      }
+      await post({
+        channel: name,
+        url: config.url,
+        allowPrivateNetwork: config.allowPrivateNetwork,
+        headers,
+        body,
+        signal,
+        now,
+      });
+      return TAKEN;
+    },
+  };
+}
+
+/** WebhookData is the alert as the API shows it, why it is sent, and what was left out to keep the message small. */
+export type WebhookData = ApiAlert & { readonly reason: string; readonly omitted?: string };
+
+/** renderWebhook writes the body: `{type, timestamp, data}`, evidence left out first when it would be too large. */
+export function renderWebhook({ alert, reason }: RenderedAlert, now: number): string {
+  const api = toApiAlert(alert);
+  const bodyOf = (data: object) =>
+    JSON.stringify({ type: `alert.${reason}`, timestamp: new Date(now).toISOString(), data });
+  const fits = (body: string) => Buffer.byteLength(body) <= BODY_LIMIT_BYTES;
+  const omitted = `The message was kept small: GET /v1/alerts/${api.id} has everything.`;
+
+  let body = bodyOf({ ...api, reason });
+  for (const rows of [10, 3, 0]) {
+    if (fits(body)) return body;
+    const detections = api.detections.map((d) => ({ ...d, evidence: d.evidence.slice(0, rows) }));
+    body = bodyOf({ ...api, detections, reason, omitted });
+  }
+  // Still too large: many detections, or long ones. The one that speaks for the alert, then the newest.
+  const lead = leadOf(alert.detections)?.id;
+  const ranked = api.detections
+    .toReversed()
+    .sort((a, b) => Number(b.id === lead) - Number(a.id === lead))
+    .map(({ observed: _observed, expected: _expected, sql: _sql, ...rest }) => ({ ...rest, evidence: [] }));
+  for (let count = Math.min(ranked.length, 30); count > 0; count--) {
+    body = bodyOf({ ...api, detections: ranked.slice(0, count), reason, omitted });
+    if (fits(body)) return body;
+  }
+  return bodyOf({ ...api, title: cut(api.title), summary: cut(api.summary), detections: [], reason, omitted });
+}
+
+function cut(text: string): string {
+  return text.length > 1_000 ? `${text.slice(0, 1_000)}…` : text;
+}
+
+function signerOf(channel: string, secret: string): Webhook {
+  try {
+    return new Webhook(secret);
+  } catch {
+    // The library's message is not passed on: it may quote the secret.
+    throw new TokenwatchError(
+      'channel_bad_secret',
+      'config',
+      `alerts.channels.${channel}.secret is not a Standard Webhooks secret.`,
+      { fix: 'Use whsec_ followed by 24 to 64 random bytes in base64.' },
+    );
+  }
+}

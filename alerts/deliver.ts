@@ -1,0 +1,139 @@
+import { errorText, isTransient, type Logger, TokenwatchError } from '../core/index.ts';
+import { NOTIFY_ATTEMPTS, type NotificationJob, RetryLater } from '../queues/index.ts';
+import type { Store } from '../store/index.ts';
+import type { Channel } from './channels/index.ts';
+import { historiesOf, type LogEntry, stateAfter } from './history.ts';
+import { loadAlerts } from './load.ts';
+import type { AlertMetrics } from './metrics.ts';
+import { historyOf, notificationsOf } from './queries.ts';
+import { renderAlert } from './render.ts';
+import { encodeNotification, type NotificationRecord } from './rows.ts';
+
+/** GIVE_UP_AFTER_MS is how long after its finding a message is still tried, whatever a receiver asks for. */
+export const GIVE_UP_AFTER_MS = 24 * 3_600_000;
+
+/** DeliverContext is what delivering works on. */
+export interface DeliverContext {
+  readonly store: Store;
+  readonly channels: ReadonlyMap<string, Channel>;
+  readonly now: () => number;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+  readonly metrics: AlertMetrics;
+}
+
+/** Deliver sends the message that a job asks for, or records why it cannot be sent. */
+export type Deliver = (job: NotificationJob, attempt: number) => Promise<void>;
+
+/**
+ * createDeliver makes the sender. A message is recorded after it was sent: a crash in between sends it again, under the
+ * same idempotency key. A transient failure is thrown for the queue to retry; one that no retry helps, and the last of the
+ * tries, are recorded as failed.
+ */
+export function createDeliver(context: DeliverContext): Deliver {
+  const { store, channels, now, metrics } = context;
+  /** Sent, but the store was away when it was to be recorded: the retry records it and does not send again. */
+  const unrecorded = new Map<string, NotificationRecord>();
+
+  const record = async (record: NotificationRecord) => {
+    unrecorded.set(record.id, record);
+    await fromStore(store.insert('notifications', [encodeNotification(record)], record.id));
+    unrecorded.delete(record.id);
+    metrics.notified(record);
+  };
+
+  return async (job, attempt) => {
+    const waiting = unrecorded.get(job.id);
+    if (waiting !== undefined) return record(waiting);
+    const known = await fromStore(store.read(notificationsOf, { alerts: [job.alert] }));
+    if (known.some(({ id }) => id === job.id)) return;
+
+    const channel = channels.get(job.channel);
+    const log = await fromStore(store.read(historyOf, { alerts: [job.alert] }));
+    const history = historiesOf(log).get(job.alert) ?? [];
+    const since = askedAt(history, job, now());
+    const outcome = (status: 'sent' | 'failed', error: string): NotificationRecord => {
+      const at = now();
+      return {
+        id: job.id,
+        alert: job.alert,
+        channel: job.channel,
+        channelType: channel?.type ?? '',
+        reason: job.reason,
+        status,
+        attempts: attempt,
+        target: channel?.target ?? '',
+        error,
+        at,
+        delayMs: Math.max(at - since, 0),
+      };
+    };
+
+    try {
+      const delivery = await send(job, attempt, channel, history);
+      await record(outcome('sent', delivery.note));
+    } catch (error) {
+      // Sent already: what failed is the recording, and its retry must not end in a second message.
+      if (unrecorded.has(job.id)) throw error;
+      const mayPass = error instanceof RetryLater || isTransient(error);
+      const late = now() - since > GIVE_UP_AFTER_MS;
+      if (mayPass && attempt < NOTIFY_ATTEMPTS && !late) {
+        metrics.retried(job.channel);
+        throw error;
+      }
+      const why = mayPass ? `${errorText(error)} Given up after ${attempt} tries.` : errorText(error);
+      context.log.error(
+        { alert: job.alert, channel: job.channel, notification: job.id, fix: fixOf(error) },
+        `Not sent: ${why}`,
+      );
+      await record(outcome('failed', why));
+    }
+  };
+
+  async function send(
+    job: NotificationJob,
+    attempt: number,
+    channel: Channel | undefined,
+    history: readonly LogEntry[],
+  ) {
+    if (channel === undefined) {
+      throw new TokenwatchError('channel_unknown', 'config', `Channel ${job.channel} is not in the configuration.`, {
+        fix: `Add alerts.channels.${job.channel}, or take it out of alerts.routes.`,
+      });
+    }
+    const [alert] = history.length === 0 ? [] : await fromStore(loadAlerts(store, [stateAfter(history)]));
+    if (alert === undefined) {
+      // A replica may be behind the one that took the alert.
+      throw new TokenwatchError('alert_not_found', 'transient', `Alert ${job.alert} is not in the store.`);
+    }
+    return channel.send(renderAlert(alert, job.reason), {
+      idempotencyKey: job.id,
+      signal: context.signal,
+      attempt,
+    });
+  }
+}
+
+/** Whatever ails the store, it is not the message's fault: the message waits until an operator has put the store right. */
+async function fromStore<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (isTransient(error)) throw error;
+    throw new TokenwatchError('notification_store_failed', 'transient', errorText(error), { cause: error });
+  }
+}
+
+/** askedAt is when the reason for a message arose, wall time: its first or newest detection, or the word that resolved it. */
+function askedAt(history: readonly LogEntry[], job: NotificationJob, now: number): number {
+  if (job.reason === 'resolved') {
+    return history.find((entry) => entry.kind === 'resolved')?.recordedAt ?? now;
+  }
+  const times = history.filter((entry) => entry.detectedAt > 0).map((entry) => entry.detectedAt);
+  if (times.length === 0) return now;
+  return job.reason === 'first' ? Math.min(...times) : Math.max(...times);
+}
+
+function fixOf(error: unknown): string {
+  return error instanceof TokenwatchError ? error.fix : '';
+}

@@ -1,0 +1,120 @@
+import type { Config } from '../config/index.ts';
+import type { Alert, Clock, Logger, Registry } from '../core/index.ts';
+import type { NotificationJob, Queues, RunResult, Workers } from '../queues/index.ts';
+import type { Store } from '../store/index.ts';
+import { type Channel, createChannel } from './channels/index.ts';
+import { createDeliver } from './deliver.ts';
+import { type AlertFilter, findAlert, listAlerts } from './load.ts';
+import { changeState, type Word } from './manage.ts';
+import { createAlertMetrics } from './metrics.ts';
+import { notificationsOf } from './queries.ts';
+import type { AlertPage, NotificationRecord } from './rows.ts';
+import { changedHistories, enqueueMessages, foldNew, type RunContext } from './run.ts';
+
+export { createChannel } from './channels/index.ts';
+export type { AlertFilter } from './load.ts';
+export { PAGING_SEVERITIES } from './notify.ts';
+export { FOLD_WINDOW_MS, foldDetections } from './policy.ts';
+export { type RenderedAlert, renderAlert } from './render.ts';
+export { type AlertPage, type NotificationRecord, toApiNotification } from './rows.ts';
+export { renderText } from './text.ts';
+
+/** How often a process derives the messages of all recent changes again, rather than of its own run's only. */
+const RECOVER_EVERY_MS = 15_000;
+
+/** AlertsContext is what alerting is given. */
+export interface AlertsContext {
+  readonly config: Pick<Config, 'alerts'>;
+  readonly store: Store;
+  readonly queues: Queues;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Registry;
+}
+
+/** AlertRun is what one run did. */
+export interface AlertRun extends RunResult {
+  readonly opened: number;
+  readonly grew: number;
+  /** Messages asked for; one that is queued already is not queued twice. */
+  readonly enqueued: readonly NotificationJob[];
+}
+
+/** Alerts is the door to alerting: the worker's side and people's side. */
+export interface Alerts {
+  /** register makes this process one that folds detections and sends notifications. */
+  register(workers: Workers): void;
+  list(filter: AlertFilter): Promise<AlertPage>;
+  get(id: string): Promise<Alert | null>;
+  /** notificationsOf lists what was sent about an alert, or given up, oldest first. */
+  notificationsOf(id: string): Promise<NotificationRecord[]>;
+  acknowledge(id: string, note: string, by: string): Promise<Alert>;
+  resolve(id: string, note: string, by: string): Promise<Alert>;
+  /** runOnce folds what is new and asks for every message that the last day's changes call for. */
+  runOnce(): Promise<AlertRun>;
+  /** deliver sends one message, as a notification worker does. */
+  deliver(job: NotificationJob, attempt: number): Promise<void>;
+  /** stop ends messages that are being sent; their jobs are taken up again by whoever runs next. */
+  stop(): void;
+}
+
+/** openAlerts builds alerting over a store and queues. Throws when a channel cannot work as it is configured. */
+export function openAlerts(context: AlertsContext): Alerts {
+  const { store, queues, clock, log } = context;
+  const config = context.config.alerts;
+  const metrics = createAlertMetrics(context.metrics);
+  const channels = new Map<string, Channel>(
+    Object.entries(config.channels).map(([name, channel]) => [name, createChannel(name, channel, { clock })]),
+  );
+  const stopping = new AbortController();
+  const running: RunContext = { store, queues, config };
+  const deliver = createDeliver({
+    store,
+    channels,
+    now: () => clock.now(),
+    signal: stopping.signal,
+    log,
+    metrics,
+  });
+
+  let recoveredAt = Number.NEGATIVE_INFINITY;
+  const run = async (): Promise<AlertRun> => {
+    const now = clock.now();
+    const step = await foldNew(running, now);
+    for (const { kind, finding } of step.changes) if (kind === 'opened') metrics.opened(finding.severity);
+    const recover = now - recoveredAt >= RECOVER_EVERY_MS;
+    const histories = recover ? await changedHistories(running, now) : step.histories;
+    const enqueued = await enqueueMessages(running, histories, now);
+    // Only now: a recovery that failed half way is due again at once.
+    if (recover) recoveredAt = now;
+    const opened = step.changes.filter(({ kind }) => kind === 'opened').length;
+    if (step.changes.length > 0 || enqueued.length > 0) {
+      log.info({ opened, grew: step.changes.length - opened, enqueued: enqueued.length }, 'alerts');
+    }
+    return { more: step.more, opened, grew: step.changes.length - opened, enqueued };
+  };
+
+  const say = (id: string, kind: Word['kind'], note: string, by: string) => {
+    // Whoever resolves an alert wakes a run that has no new finding: it must look at all recent changes.
+    recoveredAt = Number.NEGATIVE_INFINITY;
+    return changeState({ store, queues, log }, id, { kind, note, by, now: clock.now() });
+  };
+
+  return {
+    register: (workers) => {
+      workers.onAlert(run);
+      workers.onNotify(deliver);
+    },
+    list: (filter) => listAlerts(store, filter),
+    get: (id) => findAlert(store, id),
+    notificationsOf: (id) => store.read(notificationsOf, { alerts: [id] }),
+    acknowledge: (id, note, by) => say(id, 'acknowledged', note, by),
+    resolve: (id, note, by) => say(id, 'resolved', note, by),
+    runOnce: () => {
+      recoveredAt = Number.NEGATIVE_INFINITY;
+      return run();
+    },
+    deliver,
+    stop: () => stopping.abort(),
+  };
+}

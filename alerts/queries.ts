@@ -1,0 +1,221 @@
+import {
+  type AlertStatus,
+  type Detection,
+  type EvidenceRow,
+  type LearningState,
+  type NotifyReason,
+  SEVERITIES,
+  type Severity,
+  type Subject,
+} from '../core/index.ts';
+import { defineQuery, num, text, time } from '../store/index.ts';
+import type { LogEntry } from './history.ts';
+import type { Finding } from './policy.ts';
+import type { NotificationRecord } from './rows.ts';
+
+type Raw = Record<string, unknown>;
+
+/** FoundFinding is a finding with the wall time at which its detector found it. */
+export interface FoundFinding extends Finding {
+  readonly detectedAt: number;
+}
+
+/** unfolded finds detections that are in no alert yet, oldest first. */
+export const unfolded = defineQuery<{ since: number; limit: number }, FoundFinding>(
+  'alerts.unfolded',
+  `SELECT id, detector, token, lineage, owner, severity, surprise, window_to, detected_at
+   FROM detections
+   WHERE detected_at >= fromUnixTimestamp64Milli({since:Int64})
+     AND id NOT IN (SELECT detection FROM alert_log WHERE detection != '')
+   ORDER BY detected_at, id
+   LIMIT 1 BY id
+   LIMIT {limit:UInt32}`,
+  (raw) => ({
+    id: text(raw.id),
+    detector: text(raw.detector),
+    subject: subjectOf(raw),
+    severity: severityOf(raw.severity),
+    surprise: num(raw.surprise),
+    time: time(raw.window_to),
+    detectedAt: time(raw.detected_at),
+  }),
+);
+
+/** historySql reads the whole log of the alerts that `selection` names, with what is known of their detections. */
+function historySql(selection: string): string {
+  return `SELECT entry.recorded_at AS recorded_at, entry.alert AS alert, entry.kind AS kind, entry.subject_key AS subject_key,
+     entry.token AS token, entry.lineage AS lineage, entry.owner AS owner, entry.detection AS detection,
+     entry.detection_time AS detection_time, entry.severity AS severity, entry.status AS status, entry.note AS note,
+     entry.by AS by, found.detector AS detector, found.detected_at AS detected_at
+   FROM (SELECT * FROM alert_log WHERE alert IN (${selection})) AS entry
+   LEFT ANY JOIN (
+     SELECT id, detector, detected_at FROM detections
+     WHERE id IN (SELECT detection FROM alert_log WHERE alert IN (${selection}))
+   ) AS found ON found.id = entry.detection
+   ORDER BY recorded_at`;
+}
+
+/** historyNear reads the logs of the subjects' alerts that were active in a stretch of event time. */
+export const historyNear = defineQuery<{ keys: string[]; from: number; to: number }, LogEntry>(
+  'alerts.history_near',
+  historySql(
+    `SELECT alert FROM alert_log WHERE subject_key IN {keys:Array(String)}
+     GROUP BY alert
+     HAVING max(detection_time) >= fromUnixTimestamp64Milli({from:Int64})
+        AND min(detection_time) <= fromUnixTimestamp64Milli({to:Int64})`,
+  ),
+  logEntryOf,
+);
+
+/** historyOf reads the logs of alerts by id. */
+export const historyOf = defineQuery<{ alerts: string[] }, LogEntry>(
+  'alerts.history_of',
+  historySql('SELECT arrayJoin({alerts:Array(String)})'),
+  logEntryOf,
+);
+
+/** changedSince names the alerts that changed, the newest change first. */
+export const changedSince = defineQuery<{ since: number; limit: number }, string>(
+  'alerts.changed_since',
+  `SELECT alert FROM alert_log
+   WHERE recorded_at >= fromUnixTimestamp64Milli({since:Int64})
+   GROUP BY alert
+   ORDER BY max(recorded_at) DESC, alert
+   LIMIT {limit:UInt32}`,
+  (raw) => text(raw.alert),
+);
+
+/** AlertKey is one alert's place in the list: newest last sight first. */
+export interface AlertKey {
+  readonly alert: string;
+  readonly lastSeen: number;
+}
+
+/** alertKeys pages through the alerts that a filter takes; an empty list or text takes all, `after` of 0 starts at the top. */
+export const alertKeys = defineQuery<
+  {
+    statuses: string[];
+    severities: string[];
+    token: string;
+    owner: string;
+    since: number;
+    afterTime: number;
+    afterAlert: string;
+    limit: number;
+  },
+  AlertKey
+>(
+  'alerts.keys',
+  `SELECT alert, maxIf(detection_time, detection != '') AS last_seen
+   FROM alert_log
+   GROUP BY alert
+   HAVING (empty({statuses:Array(String)}) OR has({statuses:Array(String)}, toString(
+         argMaxIf(status, (recorded_at, indexOf(['open', 'acknowledged', 'resolved'], toString(status))), status != ''))))
+     AND (empty({severities:Array(String)}) OR has({severities:Array(String)}, toString(max(severity))))
+     AND ({token:String} = '' OR countIf(ifNull(token, '') = {token:String} OR ifNull(lineage, '') = {token:String}) > 0)
+     AND ({owner:String} = '' OR countIf(owner = {owner:String}) > 0)
+     AND last_seen >= fromUnixTimestamp64Milli({since:Int64})
+     AND ({afterAlert:String} = '' OR (last_seen, alert) < (fromUnixTimestamp64Milli({afterTime:Int64}), {afterAlert:String}))
+   ORDER BY last_seen DESC, alert DESC
+   LIMIT {limit:UInt32}`,
+  (raw) => ({ alert: text(raw.alert), lastSeen: time(raw.last_seen) }),
+);
+
+/** AlertDetection is a detection and the alert that holds it. */
+export interface AlertDetection {
+  readonly alert: string;
+  readonly detection: Detection;
+}
+
+/** detectionsOf reads each alert's detections, the most severe and surprising ones when there are more than `limit`. */
+export const detectionsOf = defineQuery<{ alerts: string[]; limit: number }, AlertDetection>(
+  'alerts.detections_of',
+  `SELECT entry.alert AS alert, found.*
+   FROM (SELECT DISTINCT alert, detection FROM alert_log WHERE alert IN {alerts:Array(String)} AND detection != '') AS entry
+   INNER JOIN (
+     SELECT * FROM detections
+     WHERE id IN (SELECT detection FROM alert_log WHERE alert IN {alerts:Array(String)})
+     LIMIT 1 BY id
+   ) AS found ON found.id = entry.detection
+   ORDER BY severity DESC, surprise DESC, window_to, id
+   LIMIT {limit:UInt32} BY alert`,
+  (raw) => ({ alert: text(raw.alert), detection: detectionOf(raw) }),
+);
+
+/** notificationsOf reads what was sent, or given up, about alerts; oldest first. */
+export const notificationsOf = defineQuery<{ alerts: string[] }, NotificationRecord>(
+  'alerts.notifications_of',
+  `SELECT * FROM notifications WHERE alert IN {alerts:Array(String)} ORDER BY at, id LIMIT 1 BY id`,
+  (raw) => ({
+    id: text(raw.id),
+    alert: text(raw.alert),
+    channel: text(raw.channel),
+    channelType: text(raw.channel_type),
+    reason: text(raw.reason) as NotifyReason,
+    status: text(raw.status) === 'sent' ? 'sent' : 'failed',
+    attempts: num(raw.attempts),
+    target: text(raw.target),
+    error: text(raw.error),
+    at: time(raw.at),
+    delayMs: num(raw.delay_ms),
+  }),
+);
+
+function logEntryOf(raw: Raw): LogEntry {
+  const detection = text(raw.detection);
+  const detector = text(raw.detector);
+  return {
+    recordedAt: time(raw.recorded_at),
+    alert: text(raw.alert),
+    kind: text(raw.kind) as LogEntry['kind'],
+    subjectKey: text(raw.subject_key),
+    subject: subjectOf(raw),
+    detection,
+    detectionTime: time(raw.detection_time),
+    severity: severityOf(raw.severity),
+    status: text(raw.status) as AlertStatus | '',
+    note: text(raw.note),
+    by: text(raw.by),
+    detector,
+    detectedAt: detector === '' ? 0 : time(raw.detected_at),
+  };
+}
+
+function detectionOf(raw: Raw): Detection {
+  return {
+    id: text(raw.id),
+    detector: text(raw.detector),
+    subject: subjectOf(raw),
+    severity: severityOf(raw.severity),
+    title: text(raw.title),
+    summary: text(raw.summary),
+    window: { from: time(raw.window_from), to: time(raw.window_to) },
+    observed: json<Record<string, unknown>>(raw.observed, {}),
+    expected: json<Record<string, unknown>>(raw.expected, {}),
+    surprise: num(raw.surprise),
+    state: text(raw.state) as LearningState,
+    evidence: json<EvidenceRow[]>(raw.evidence, []),
+    sql: text(raw.sql),
+  };
+}
+
+function subjectOf(raw: Raw): Subject {
+  return {
+    token: raw.token === null ? null : text(raw.token),
+    lineage: raw.lineage === null ? null : text(raw.lineage),
+    owner: text(raw.owner),
+  };
+}
+
+function severityOf(value: unknown): Severity {
+  return SEVERITIES.find((severity) => severity === value) ?? 'info';
+}
+
+/** A text that is not JSON (a row written by hand) must not hide the alert that it belongs to. */
+function json<T>(value: unknown, otherwise: T): T {
+  try {
+    return JSON.parse(text(value)) as T;
+  } catch {
+    return otherwise;
+  }
+}
