@@ -102,13 +102,11 @@ export function fail(error) {
 }
 
 async function installPackages() {
-  // Dev packages too, whatever NODE_ENV says: the compiler is one of them.
-  const args = ['ci', '--include=dev', '--no-audit', '--no-fund', '--no-progress', '--loglevel=error'];
-  const npm = process.env.npm_execpath;
-  const { code, output } =
-    npm !== undefined && /\.[cm]?js$/.test(npm) && existsSync(npm)
-      ? await run(process.execPath, [npm, ...args])
-      : await run(process.platform === 'win32' ? 'npm.cmd' : 'npm', args);
+  let { code, output } = await npm('ci');
+  if (code !== 0 && output.includes('EUSAGE')) {
+    // The lock file does not list some optional package of another platform; `install` does not mind.
+    ({ code, output } = await npm('install', '--no-save'));
+  }
   if (code === 0) return;
   throw new SetupError(
     [
@@ -117,6 +115,15 @@ async function installPackages() {
       '  Most often the package registry cannot be reached: check the network and `npm config get registry`, then run this again.',
     ].join('\n'),
   );
+}
+
+function npm(...command) {
+  // Dev packages too, whatever NODE_ENV says: the compiler is one of them.
+  const args = [...command, '--include=dev', '--no-audit', '--no-fund', '--no-progress', '--loglevel=error'];
+  const script = process.env.npm_execpath;
+  return script !== undefined && /\.[cm]?js$/.test(script) && existsSync(script)
+    ? run(process.execPath, [script, ...args])
+    : run(process.platform === 'win32' ? 'npm.cmd' : 'npm', args);
 }
 
 /** How each package manager installs a Redis; the first that is on PATH is used. */
