@@ -3,6 +3,7 @@ import type { FieldIssue } from './fields.ts';
 import { nearest } from './nearest.ts';
 import { ALLOWED_KEYS } from './schema.ts';
 
+/** Path leads to a value: keys, and places in lists from 0. */
 export type Path = readonly (string | number)[];
 
 /** Problem is one thing wrong with the configuration: where, and what, in words that hold no secret. */

@@ -21,6 +21,7 @@ export interface Config {
   readonly log: { readonly level: string };
 }
 
+/** IngestConfig bounds what the receiver takes and when a batch is stored. */
 export interface IngestConfig {
   /** A batch leaves when it has this many rows, */
   readonly batchRows: number;
@@ -42,6 +43,7 @@ export interface DetectorConfig {
   readonly params: Readonly<Record<string, number>>;
 }
 
+/** AlertsConfig says what pages, and where alerts go. */
 export interface AlertsConfig {
   /** Events older than this teach the baselines but page nobody; null: no limit. */
   readonly maxAgeMs: number | null;
@@ -50,6 +52,7 @@ export interface AlertsConfig {
   readonly routes: readonly Route[];
 }
 
+/** Route sends alerts that match every list it gives to its channels; an absent list matches all. */
 export interface Route {
   readonly match: {
     readonly severity?: readonly Severity[];
@@ -59,8 +62,10 @@ export interface Route {
   readonly channels: readonly string[];
 }
 
+/** ChannelConfig is one place that alerts go to. */
 export type ChannelConfig = WebhookChannelConfig | SlackChannelConfig | EmailChannelConfig;
 
+/** WebhookChannelConfig is an endpoint that takes Standard Webhooks messages. */
 export interface WebhookChannelConfig {
   readonly type: 'webhook';
   readonly url: string;
@@ -70,12 +75,14 @@ export interface WebhookChannelConfig {
   readonly allowPrivateNetwork: boolean;
 }
 
+/** SlackChannelConfig is a Slack incoming webhook. */
 export interface SlackChannelConfig {
   readonly type: 'slack';
   readonly url: string;
   readonly allowPrivateNetwork: boolean;
 }
 
+/** EmailChannelConfig is a mail server and who gets mail over it. */
 export interface EmailChannelConfig {
   readonly type: 'email';
   readonly smtp: string;

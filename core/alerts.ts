@@ -53,6 +53,7 @@ export interface Detection {
   readonly sql: string;
 }
 
+/** AlertStatus is where an alert stands with the people who handle it. */
 export type AlertStatus = 'open' | 'acknowledged' | 'resolved';
 
 /** Alert is what a person handles: the detections about one subject, folded. Times are epoch milliseconds; opened and last seen are event time. */
@@ -108,4 +109,5 @@ export function toApiAlert(alert: Alert) {
   };
 }
 
+/** ApiAlert is an alert on the wire. */
 export type ApiAlert = ReturnType<typeof toApiAlert>;

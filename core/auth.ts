@@ -1,6 +1,7 @@
 /** Scope is what an access key allows: posting events, reading, or changing state. */
 export type Scope = (typeof SCOPES)[number];
 
+/** SCOPES lists every scope; a key made on first start has them all. */
 export const SCOPES = ['ingest', 'read', 'manage'] as const;
 
 /**

@@ -4,6 +4,7 @@ export type Action = 'used' | LifecycleAction;
 /** LifecycleAction is one step in the life of a token. */
 export type LifecycleAction = (typeof LIFECYCLE_ACTIONS)[number];
 
+/** LIFECYCLE_ACTIONS lists every lifecycle action as it stands on the wire. */
 export const LIFECYCLE_ACTIONS = ['issued', 'verified', 'rotated', 'revoked', 'expired', 'config_changed'] as const;
 
 /** UsageEvent is one call made with a token, as a log format reads it; times are epoch milliseconds, UTC. */
@@ -61,6 +62,7 @@ export interface LifecycleEvent {
   readonly attributes: Readonly<Record<string, unknown>> | null;
 }
 
+/** TokenEvent is what a log format makes of a record that says something about a token. */
 export type TokenEvent = UsageEvent | LifecycleEvent;
 
 /**
@@ -68,6 +70,7 @@ export type TokenEvent = UsageEvent | LifecycleEvent;
  */
 export type RejectCode = (typeof REJECT_CODES)[number];
 
+/** REJECT_CODES lists every code of a refused line. */
 export const REJECT_CODES = [
   'bad_json',
   'bad_utf8',
