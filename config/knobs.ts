@@ -58,7 +58,7 @@ export const KNOBS = {
     'How long events, lifecycle events and rejected lines are kept, counted from when they were received.',
   ),
   'queue.url': knob(
-    address('redis', 'rediss', 'unix'),
+    address('redis', 'rediss'),
     null,
     'Redis 6.2 or newer, or Valkey, `redis://:password@host:6379/0`. Without it: a private redis-server, in `data`.',
     'REDIS_URL',
