@@ -48,6 +48,7 @@ const ATTRIBUTE_TEXT_LIMIT = 8 * 1024;
 const ENDPOINT_LIMIT = 300;
 const PATH_LIMIT = 8 * 1024;
 const SCOPES_LIMIT = 100;
+const METHOD = /^[A-Z][A-Z-]{0,31}$/;
 const ACTIONS = new Map<string, Action>(['used' as const, ...LIFECYCLE_ACTIONS].map((action) => [action, action]));
 
 /** native is the product's own event, as in the contract. */
@@ -104,7 +105,9 @@ function parse(record: Fields, now: number): Parsed {
 
 function usage(record: Fields, time: number, token: string, attributes: Fields | null, problem: Problem) {
   const endpoint = text(record, 'endpoint', ENDPOINT_LIMIT, problem);
-  let method = name(record, 'method', 32, problem).toUpperCase();
+  let method = name(record, 'method', NAME_LIMIT, problem).toUpperCase();
+  // What a proxy logs for bytes that were no HTTP request is no method, and no reason to lose the call.
+  if (!METHOD.test(method)) method = '';
   if (method === '' && endpoint !== '') method = methodOf(endpoint);
   return {
     kind: 'usage' as const,
@@ -119,7 +122,7 @@ function usage(record: Fields, time: number, token: string, attributes: Fields |
     ip: ipOf(record, problem),
     userAgent: text(record, 'user_agent', TEXT_LIMIT, problem),
     bytes: count(record, 'bytes', Number.MAX_SAFE_INTEGER, problem),
-    durationMs: count(record, 'duration_ms', 0xffffffff, problem),
+    durationMs: count(record, 'duration_ms', 0xffffffff, problem, false),
     requestId: text(record, 'request_id', NAME_LIMIT, problem),
     attributes,
   };
@@ -212,12 +215,12 @@ function name(record: Fields, field: string, limit: number, problem: Problem): s
   return cleanText(found);
 }
 
-/** count is a whole number from 0; numeric text is taken, and `-` and empty text are how proxies write "none". */
-function count(record: Fields, field: string, largest: number, problem: Problem): number {
+/** count is a number from 0, rounded when only a whole one makes sense; numeric text is taken, and `-` and empty text are how proxies write "none". */
+function count(record: Fields, field: string, largest: number, problem: Problem, whole = true): number {
   let value = record[field];
   if (value === undefined || value === null || value === '' || value === '-') return 0;
   if (typeof value === 'string' && /^\d+(?:\.\d+)?$/.test(value)) value = Number(value);
-  if (typeof value === 'number' && value >= 0 && value <= largest) return Math.round(value);
+  if (typeof value === 'number' && value >= 0 && value <= largest) return whole ? Math.round(value) : value;
   complain(problem, 'bad_field', `${field} is ${describe(value)}; allowed is a number from 0 to ${largest}`);
   return 0;
 }
