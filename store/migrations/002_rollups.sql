@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS rollup_facets
     first_seen SimpleAggregateFunction(min, DateTime64(3, 'UTC')),
     last_seen  SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
     calls      SimpleAggregateFunction(sum, UInt64),
-    denied     SimpleAggregateFunction(sum, UInt64)
+    denied     SimpleAggregateFunction(sum, UInt64),
+    failed     SimpleAggregateFunction(sum, UInt64)
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (facet, owner, lineage, value)
@@ -24,7 +25,8 @@ SELECT
     min(time) AS first_seen,
     max(time) AS last_seen,
     count() AS calls,
-    countIf(status IN (401, 403)) AS denied
+    countIf(status IN (401, 403)) AS denied,
+    countIf(status >= 400) AS failed
 FROM events
 ARRAY JOIN [('endpoint', toString(endpoint)), ('country', toString(country)), ('asn', if(asn = 0, '', toString(asn)))] AS pair
 WHERE pair.2 != ''
@@ -76,19 +78,19 @@ SELECT token, lineage, owner, min(time) AS first_seen, max(time) AS last_seen, c
 FROM events
 GROUP BY token, lineage, owner;
 
--- Steps in tokens' lives per owner and hour: the baseline of churn.
+-- Steps in tokens' lives per owner and hour: the baseline of churn. An issue that replaces a token is a rotation.
 CREATE TABLE IF NOT EXISTS rollup_churn
 (
     owner  LowCardinality(String),
-    action LowCardinality(String),
+    step   LowCardinality(String),
     hour   DateTime('UTC'),
     steps  SimpleAggregateFunction(sum, UInt64)
 )
 ENGINE = AggregatingMergeTree
-ORDER BY (owner, action, hour)
+ORDER BY (owner, step, hour)
 SETTINGS non_replicated_deduplication_window = 10000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_churn_mv TO rollup_churn AS
-SELECT owner, action, toStartOfHour(time) AS hour, count() AS steps
+SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toStartOfHour(time) AS hour, count() AS steps
 FROM lifecycle
-GROUP BY owner, action, hour;
+GROUP BY owner, step, hour;

@@ -1,12 +1,12 @@
 -- The contract's views over the rollups: one row per pair, counters merged.
 CREATE VIEW IF NOT EXISTS token_endpoints AS
-SELECT owner, lineage, value AS endpoint, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied
+SELECT owner, lineage, value AS endpoint, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed
 FROM rollup_facets
 WHERE facet = 'endpoint'
 GROUP BY owner, lineage, value;
 
 CREATE VIEW IF NOT EXISTS token_countries AS
-SELECT owner, lineage, value AS country, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied
+SELECT owner, lineage, value AS country, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed
 FROM rollup_facets
 WHERE facet = 'country'
 GROUP BY owner, lineage, value;

@@ -1,0 +1,280 @@
+import { defineQuery, num, text } from '../store/index.ts';
+import { DAY_MS, FORGETTING_MS, HOUR_MS } from './baseline.ts';
+import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
+import { expectedCount, type Gamma, surpriseOfCount, upperCount } from './statistics.ts';
+import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+
+const PARAMS = {
+  low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
+  medium: { default: 4, unit: 'surprise', about: 'pages from here on' },
+  high: { default: 6, unit: 'surprise', about: 'high severity from here on' },
+  critical: { default: 15, unit: 'surprise', about: 'critical severity from here on' },
+  min_steps: { default: 4, unit: 'steps', about: 'fewer steps than this in a window are never a burst' },
+  learning_days: { default: 7, unit: 'd', about: 'an owner is judged once its history is this long' },
+} as const;
+
+type Knobs = Params<keyof typeof PARAMS>;
+
+/** Step is a kind of churn; an issue that replaces a token is a rotation. */
+export type Step = 'issued' | 'rotated' | 'revoked';
+
+const WEEK_MS = 7 * DAY_MS;
+/** An hour's burst, and a day's drift; the better window is taken, and pays for the choice. */
+const WINDOWS_MS = [HOUR_MS, DAY_MS] as const;
+const LOOKS_PENALTY = Math.log10(WINDOWS_MS.length);
+/** Steps further apart than this belong to different bursts. */
+const BURST_GAP_MS = 3 * HOUR_MS;
+const HISTORY_MS = 8 * WEEK_MS;
+
+/** ChurnFacts is one owner's steps of one kind. Times are epoch milliseconds, sorted. */
+export interface ChurnFacts {
+  readonly owner: string;
+  readonly step: Step;
+  /** First sign of the owner, by use or by lifecycle. */
+  readonly firstSeen: number;
+  /** Past hours with any step. */
+  readonly hours: readonly { readonly hour: number; readonly steps: number }[];
+  /** Steps of the last day and of the scope. */
+  readonly recent: readonly { readonly time: number; readonly token: string }[];
+}
+
+const TOUCHED = `
+  SELECT owner FROM lifecycle
+  WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+    AND has({receivedAt:Array(Int64)}, toUnixTimestamp64Milli(received_at))`;
+
+type Touch = Record<string, unknown> & { from: number; to: number; receivedAt: number[] };
+
+const recentSteps = defineQuery<
+  Touch & { day: number },
+  { owner: string; step: Step; recent: { time: number; token: string }[] }
+>(
+  'churn_recent_steps',
+  `SELECT owner, step, arraySort(groupArray(10000)((at, id))) AS recent
+   FROM (
+     SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toUnixTimestamp64Milli(time) AS at, token AS id
+     FROM lifecycle
+     WHERE owner IN (${TOUCHED}) AND action IN ('issued', 'rotated', 'revoked')
+       AND time >= fromUnixTimestamp64Milli({day:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+     ORDER BY time
+     LIMIT 1 BY owner, id, step, at
+   )
+   GROUP BY owner, step`,
+  (raw) => ({
+    owner: text(raw.owner),
+    step: text(raw.step) as Step,
+    recent: (raw.recent as [unknown, unknown][]).map(([time, token]) => ({ time: num(time), token: text(token) })),
+  }),
+);
+
+const pastHours = defineQuery<
+  { owners: string[]; from: number },
+  { owner: string; step: Step; hours: { hour: number; steps: number }[] }
+>(
+  'churn_past_hours',
+  `SELECT owner, step, arraySort(groupArray((at, made))) AS hours
+   FROM (
+     SELECT owner, step, toUnixTimestamp(hour) AS at, sum(steps) AS made
+     FROM rollup_churn
+     WHERE owner IN {owners:Array(String)} AND hour >= fromUnixTimestamp64Milli({from:Int64})
+     GROUP BY owner, step, hour
+   )
+   GROUP BY owner, step`,
+  (raw) => ({
+    owner: text(raw.owner),
+    step: text(raw.step) as Step,
+    hours: (raw.hours as [unknown, unknown][]).map(([hour, steps]) => ({ hour: num(hour) * 1000, steps: num(steps) })),
+  }),
+);
+
+const firstSigns = defineQuery<{ owners: string[] }, { owner: string; firstSeen: number }>(
+  'churn_first_signs',
+  `SELECT owner, toUnixTimestamp(min(hour)) AS first_seen
+   FROM (
+     SELECT owner, hour FROM rollup_churn WHERE owner IN {owners:Array(String)}
+     UNION ALL
+     SELECT owner, hour FROM rollup_hours WHERE owner IN {owners:Array(String)}
+   )
+   GROUP BY owner`,
+  (raw) => ({ owner: text(raw.owner), firstSeen: num(raw.first_seen) * 1000 }),
+);
+
+async function facts(reads: Reads, scope: Scope): Promise<ChurnFacts[]> {
+  const from = Math.max(scope.from, scope.since);
+  const recent = await reads.read(recentSteps, {
+    from: scope.from,
+    to: scope.to,
+    receivedAt: [...scope.receivedAt],
+    day: from - 2 * DAY_MS,
+  });
+  if (recent.length === 0) return [];
+  const owners = [...new Set(recent.map((row) => row.owner))];
+  const [hours, signs] = await Promise.all([
+    reads.read(pastHours, { owners, from: from - HISTORY_MS }),
+    reads.read(firstSigns, { owners }),
+  ]);
+  return recent.map((row) => ({
+    ...row,
+    firstSeen: signs.find((sign) => sign.owner === row.owner)?.firstSeen ?? from,
+    hours: hours.find((past) => past.owner === row.owner && past.step === row.step)?.hours ?? [],
+  }));
+}
+
+/** What is believed of a rate before anything is known: a fraction of a step, seen over half a window. */
+const PRIOR: Gamma = { shape: 0.3, exposure: 0.5 };
+/** The owner's average hour counts as one more week of the same hour. */
+const AVERAGE_WEIGHT = 1;
+
+/**
+ * churnRate is the belief, just before `at`, about the steps in a window that ends at `at`: the same hours of past weeks, so
+ * that a scheduled Monday rotation is normal and a Tuesday one is not, with the owner's average as one more week.
+ */
+export function churnRate(facts: Pick<ChurnFacts, 'hours' | 'firstSeen'>, at: number, windowMs: number): Gamma {
+  const hoursInWindow = windowMs / HOUR_MS;
+  const before = at - windowMs;
+  let shape = PRIOR.shape;
+  let exposure = PRIOR.exposure;
+  for (let weeks = 1; at - weeks * WEEK_MS - windowMs >= facts.firstSeen; weeks++) {
+    const weight = Math.exp((-weeks * WEEK_MS) / FORGETTING_MS);
+    // An hour either side: schedules drift by minutes, and hours are counted whole.
+    const to = at - weeks * WEEK_MS + HOUR_MS;
+    const from = to - windowMs - 2 * HOUR_MS;
+    let steps = 0;
+    for (const past of facts.hours) if (past.hour >= from && past.hour < to) steps += past.steps;
+    shape += weight * steps;
+    exposure += weight;
+  }
+  let total = 0;
+  for (const past of facts.hours) if (past.hour < before) total += past.steps;
+  const span = Math.max(HOUR_MS, Math.min(HISTORY_MS, before - facts.firstSeen)) / HOUR_MS;
+  shape += AVERAGE_WEIGHT * (total / span) * hoursInWindow;
+  exposure += AVERAGE_WEIGHT;
+  return { shape, exposure };
+}
+
+/** seenBefore is -log10 of how often a window as full as this one was seen before, null when it never was. */
+export function seenBefore(
+  facts: Pick<ChurnFacts, 'hours' | 'firstSeen'>,
+  at: number,
+  windowMs: number,
+  count: number,
+): number | null {
+  const sums = new Map<number, number>();
+  for (const past of facts.hours)
+    if (past.hour < at - windowMs - HOUR_MS) {
+      const slot = Math.floor(past.hour / windowMs);
+      sums.set(slot, (sums.get(slot) ?? 0) + past.steps);
+    }
+  let asFull = 0;
+  for (const sum of sums.values()) if (sum >= 0.8 * count) asFull++;
+  if (asFull === 0) return null;
+  const slots = Math.max(1, Math.min(HISTORY_MS, at - facts.firstSeen) / windowMs);
+  return Math.max(0, -Math.log10(Math.min(1, (asFull + 1) / (slots + 1))));
+}
+
+function judge(facts: ChurnFacts, params: Knobs, since: number): Finding[] {
+  const findings = new Map<string, Finding>();
+  const times = facts.recent.map((step) => step.time);
+  for (let index = 0; index < times.length; index++) {
+    const at = times[index] ?? 0;
+    if (at < since || at - facts.firstSeen < params.learning_days * DAY_MS) continue;
+    const finding = judgeAt(facts, params, times, index);
+    if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
+  }
+  return [...findings.values()];
+}
+
+const VERB: Record<Step, string> = { issued: 'issued', rotated: 'rotated', revoked: 'revoked' };
+
+function judgeAt(facts: ChurnFacts, params: Knobs, times: readonly number[], index: number): Finding | null {
+  const at = times[index] ?? 0;
+  let best: { windowMs: number; count: number; rate: Gamma; surprise: number } | null = null;
+  for (const windowMs of WINDOWS_MS) {
+    let from = index;
+    while (from > 0 && (times[from - 1] ?? 0) > at - windowMs) from--;
+    const count = index - from + 1;
+    if (count < params.min_steps) continue;
+    const rate = churnRate(facts, at, windowMs);
+    const chance = surpriseOfCount(count, 1, rate);
+    const before = seenBefore(facts, at, windowMs, count);
+    const surprise = (before === null ? chance : Math.min(chance, before)) - LOOKS_PENALTY;
+    if (best === null || surprise > best.surprise) best = { windowMs, count, rate, surprise };
+  }
+  const severity = best === null ? null : severityOf(best.surprise, params);
+  if (best === null || severity === null) return null;
+  const { windowMs, count, rate } = best;
+  let start = index;
+  while (
+    start > 0 &&
+    at - (times[start - 1] ?? 0) < DAY_MS &&
+    (times[start] ?? 0) - (times[start - 1] ?? 0) < BURST_GAP_MS
+  )
+    start--;
+  const first = times[index - count + 1] ?? at;
+  const usual = upperCount(1, rate, 3) - 1;
+  const windowName = windowMs === HOUR_MS ? 'hour' : 'day';
+  return {
+    anchor: `burst ${facts.step} ${times[start] ?? at} ${severity}`,
+    subject: { token: null, lineage: null, owner: facts.owner },
+    severity,
+    title: `${facts.owner} ${VERB[facts.step]} ${plural(count, 'token')} within ${duration(at - first)}`,
+    summary:
+      `${facts.owner} ${VERB[facts.step]} ${plural(count, 'token')} within ${duration(at - first)}. ` +
+      `At this ${windowMs === HOUR_MS ? 'hour of the week' : 'time of the week'} it usually makes ${usual <= 0 ? 'none' : `0 to ${usual}`} in ${windowMs === HOUR_MS ? 'an hour' : 'a day'}.`,
+    window: { from: first, to: at },
+    observed: { step: facts.step, tokens: count, window: windowName },
+    expected: {
+      tokens: rounded(expectedCount(1, rate)),
+      at_most: usual,
+      history_days: rounded((at - facts.firstSeen) / DAY_MS),
+    },
+    surprise: rounded(best.surprise),
+    state: 'known',
+    evidence: facts.recent
+      .slice(Math.max(index - count + 1, index - 19), index + 1)
+      .map((step) => ({ time: new Date(step.time).toISOString(), step: facts.step, token: step.token })),
+    sql:
+      `SELECT time, action, token, replaces, reason FROM lifecycle WHERE owner = ${sqlText(facts.owner)} AND ${stepSql(facts.step)} ` +
+      `AND time >= ${sqlTime(first)} AND time <= ${sqlTime(at)} ORDER BY time`,
+  };
+}
+
+function stepSql(step: Step): string {
+  if (step === 'issued') return "action = 'issued' AND replaces = ''";
+  return step === 'rotated' ? "(action = 'rotated' OR (action = 'issued' AND replaces != ''))" : "action = 'revoked'";
+}
+
+const NOW = Date.UTC(2026, 10, 16, 12);
+
+/** exampleChurn is an owner that makes a step at noon of every workday for four weeks, and then `count` steps within ten minutes. */
+function exampleChurn(count: number, mondayBatch = 0): ChurnFacts {
+  const hours = Array.from({ length: 28 }, (_, i) => NOW - (28 - i) * DAY_MS)
+    .filter((day) => ![0, 6].includes(new Date(day).getUTCDay()))
+    .map((day) => ({ hour: day, steps: 1 + (new Date(day).getUTCDay() === 1 ? mondayBatch : 0) }));
+  const recent = Array.from({ length: count }, (_, i) => ({ time: NOW + (i * 600_000) / count, token: `tok_${i}` }));
+  return { owner: 'acme', step: 'issued', firstSeen: NOW - 28 * DAY_MS, hours, recent };
+}
+
+/** churnRateDetector reports an owner whose tokens are issued, rotated or revoked at another rate than its own. */
+export const churnRateDetector = defineDetector<ChurnFacts, keyof typeof PARAMS>({
+  id: 'churn-rate',
+  title: 'An owner issues, rotates or revokes tokens at an unusual rate',
+  about:
+    "Counts an owner's issued, rotated and revoked tokens in the last hour and day against the same hours of past weeks " +
+    '(Gamma-Poisson), and against how often as many were seen at any time.',
+  runbook:
+    'Ask who issued them and for what. Issued in bulk by nobody who knows: treat the issuing account as taken, revoke the new tokens first. ' +
+    'Revoked in bulk: check that the services behind them still work, then who did it.',
+  knownGaps: [
+    'Sources that log no lifecycle events have no churn to watch.',
+    'Owners are not judged in their first week.',
+  ],
+  params: PARAMS,
+  facts,
+  judge,
+  examples: [
+    { name: 'sixty tokens in ten minutes from an owner of one a day', facts: exampleChurn(60), since: 0, fires: true },
+    { name: 'two tokens from an owner of one a day', facts: exampleChurn(2), since: 0, fires: false },
+    { name: 'twenty tokens on a Monday, as every Monday', facts: exampleChurn(20, 20), since: 0, fires: false },
+  ],
+});

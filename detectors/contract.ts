@@ -1,0 +1,79 @@
+import type { Detection, EvidenceRow, LearningState, Severity, Subject } from '../core/index.ts';
+import type { Store } from '../store/index.ts';
+
+/** Scope says what a run looks at: the batches that arrived, and the event times that may page. Times are epoch milliseconds. */
+export interface Scope {
+  /** `received_at` of the batches; their subjects are the ones judged. */
+  readonly receivedAt: readonly number[];
+  /** Earliest and latest event time in them: bounds the read. */
+  readonly from: number;
+  readonly to: number;
+  /** Findings before this event time teach and page nobody. */
+  readonly since: number;
+}
+
+/** Batches of several processes come in any order: each run judges again what is this much older than its events. */
+export const DISORDER_MS = 600_000;
+
+/** Reads is the part of the store that facts are made from. */
+export type Reads = Pick<Store, 'read'>;
+
+/** Finding is what a judgement says; the run turns it into a Detection. Times are epoch milliseconds of event time. */
+export interface Finding {
+  /** What makes it this finding and no other: hashed into the id with detector and subject. */
+  readonly anchor: string;
+  readonly subject: Subject;
+  readonly severity: Severity;
+  readonly title: string;
+  readonly summary: string;
+  readonly window: { readonly from: number; readonly to: number };
+  readonly observed: Readonly<Record<string, unknown>>;
+  readonly expected: Readonly<Record<string, unknown>>;
+  readonly surprise: number;
+  readonly state: LearningState;
+  readonly evidence: readonly EvidenceRow[];
+  readonly sql: string;
+}
+
+/** Param is a knob of a detector. */
+export interface Param {
+  readonly default: number;
+  readonly unit: string;
+  readonly about: string;
+}
+
+export type Params<K extends string> = Readonly<Record<K, number>>;
+
+/** Example shows a reader, and proves in a test, what a detector makes of some facts. */
+export interface Example<F> {
+  readonly name: string;
+  readonly facts: F;
+  readonly since: number;
+  readonly fires: boolean;
+}
+
+/**
+ * Detector turns facts about recent events into findings. `facts` is set-based SQL over all subjects of a scope at once;
+ * `judge` is pure: one subject's facts, the parameters, and the event time from which findings count.
+ */
+export interface Detector<F = unknown, K extends string = string> {
+  /** Also its file's name and its key in the configuration. */
+  readonly id: string;
+  readonly title: string;
+  /** What it watches and how, for the docs. */
+  readonly about: string;
+  /** What to do when it pages. */
+  readonly runbook: string;
+  readonly knownGaps: readonly string[];
+  readonly params: Readonly<Record<K, Param>>;
+  facts(reads: Reads, scope: Scope): Promise<F[]>;
+  judge(facts: F, params: Params<K>, since: number): Finding[];
+  readonly examples: readonly Example<F>[];
+}
+
+/** defineDetector checks a detector's types and forgets its facts' shape, so that a registry can hold several. */
+export function defineDetector<F, K extends string>(detector: Detector<F, K>): Detector {
+  return detector as unknown as Detector;
+}
+
+export type { Detection };

@@ -1,0 +1,240 @@
+import { activeHoursWithin, DAY_MS, HOUR_MS, learningState, noveltyRate } from './baseline.ts';
+import { DISORDER_MS, defineDetector, type Finding, type Params } from './contract.ts';
+import { exampleFacts } from './examples.ts';
+import { type MetValue, type NoveltyFacts, noveltyFacts } from './novelty.ts';
+import { expectedCount, type Gamma, surpriseOfCount, upperCount } from './statistics.ts';
+import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+
+const PARAMS = {
+  low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
+  medium: { default: 4, unit: 'surprise', about: 'pages from here on' },
+  high: { default: 6, unit: 'surprise', about: 'high severity from here on' },
+  critical: { default: 15, unit: 'surprise', about: 'critical severity from here on' },
+  min_new: { default: 3, unit: 'endpoints', about: 'fewer new endpoints than this in a window are never a walk' },
+  rush: {
+    default: 40,
+    unit: 'endpoints',
+    about: 'a token without a baseline is reported when it meets this many endpoints within ten minutes',
+  },
+} as const;
+
+type Knobs = Params<keyof typeof PARAMS>;
+
+/** Fast, ordinary and slow walks; the best window is taken, and pays for the choice. */
+const WINDOWS_MS = [10 * 60_000, HOUR_MS, DAY_MS] as const;
+const LOOKS_PENALTY = Math.log10(WINDOWS_MS.length);
+
+/** New endpoints further apart than this belong to different walks. */
+const WALK_GAP_MS = 3 * HOUR_MS;
+const RUSH_WINDOW_MS = 10 * 60_000;
+
+/** Weights of one new endpoint: what else could explain it. */
+const WEIGHT_OWNER_KNOWS = 0.6;
+const WEIGHT_NEW_TO_ALL = 0.25;
+const WEIGHT_REFUSED = 1.25;
+/** A fleet smaller than this cannot tell what is new to all. */
+const MIN_FLEET = 5;
+
+/**
+ * valueWeight is how much of a new endpoint is left to explain at `at`: little when peers of the owner met it the same day
+ * (a release), less when the owner's other tokens know it, little when nobody ever called it and it works (a release whose
+ * first user this is), more when it was refused or does not exist (somebody is guessing).
+ */
+export function valueWeight(
+  value: MetValue,
+  at: number,
+  facts: Pick<NoveltyFacts, 'fleetPeers' | 'ownerPeers'>,
+): number {
+  const adopters = value.peersRecent.filter((met) => met <= at).length;
+  const alone = 1 / (1 + adopters);
+  const refused = value.calls > 0 && value.failed / value.calls >= 0.5;
+  if (refused) return WEIGHT_REFUSED * alone;
+  if (value.peersBefore > 0) return WEIGHT_OWNER_KNOWS * alone;
+  const newToAll = value.fleetBefore === 0 && facts.fleetPeers + facts.ownerPeers >= MIN_FLEET;
+  return (newToAll ? WEIGHT_NEW_TO_ALL : 1) * alone;
+}
+
+interface Look {
+  readonly windowMs: number;
+  readonly values: readonly MetValue[];
+  readonly unexplained: number;
+  readonly hours: number;
+  readonly rate: Gamma;
+  readonly surprise: number;
+}
+
+function look(facts: NoveltyFacts, met: readonly number[], index: number, windowMs: number): Look {
+  const at = facts.values[index]?.met ?? 0;
+  let from = index;
+  while (from > 0 && (met[from - 1] ?? 0) > at - windowMs) from--;
+  const values = facts.values.slice(from, index + 1);
+  const unexplained = values.reduce((sum, value) => sum + valueWeight(value, at, facts), 0);
+  const rate = noveltyRate({ met, activeHours: facts.activeHours }, at - windowMs, facts.prior);
+  const hours = activeHoursWithin(facts.activeHours, at, windowMs);
+  return {
+    windowMs,
+    values,
+    unexplained,
+    hours,
+    rate,
+    surprise: surpriseOfCount(unexplained, hours, rate) - LOOKS_PENALTY,
+  };
+}
+
+/** walkStart is the first of the new endpoints that follow one another without a long pause. */
+function walkStart(met: readonly number[], index: number): number {
+  let from = index;
+  while (
+    from > 0 &&
+    (met[from] ?? 0) - (met[from - 1] ?? 0) < WALK_GAP_MS &&
+    (met[index] ?? 0) - (met[from - 1] ?? 0) < DAY_MS
+  )
+    from--;
+  return met[from] ?? 0;
+}
+
+function judge(facts: NoveltyFacts, params: Knobs, since: number): Finding[] {
+  const met = facts.values.map((value) => value.met);
+  const findings = new Map<string, Finding>();
+  for (let index = 0; index < met.length; index++) {
+    const at = met[index] ?? 0;
+    if (at < since) continue;
+    const state = learningState(facts.activeHours, at);
+    const finding = state === 'known' ? judgeWalk(facts, params, met, index) : judgeRush(facts, params, met, index);
+    // One walk is reported once per severity that it reaches, at the moment when it does.
+    if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
+  }
+  return [...findings.values()];
+}
+
+function judgeWalk(facts: NoveltyFacts, params: Knobs, met: readonly number[], index: number): Finding | null {
+  let best: Look | null = null;
+  for (const windowMs of WINDOWS_MS) {
+    const seen = look(facts, met, index, windowMs);
+    if (seen.values.length >= params.min_new && (best === null || seen.surprise > best.surprise)) best = seen;
+  }
+  const severity = best === null ? null : severityOf(best.surprise, params);
+  if (best === null || severity === null) return null;
+  const at = met[index] ?? 0;
+  const start = walkStart(met, index);
+  const { windowMs, values, rate, hours } = best;
+  const from = Math.max(values[0]?.met ?? at, at - windowMs);
+  const usual = upperCount(hours, rate, 3) - 1;
+  const known = met.length - values.length;
+  const refused = values.filter((value) => value.failed > 0).length;
+  const history = at - (facts.activeHours[0] ?? at);
+  return {
+    anchor: `walk ${start} ${severity}`,
+    subject: { token: facts.token, lineage: facts.lineage, owner: facts.owner },
+    severity,
+    title: `${facts.token} called ${plural(values.length, 'endpoint')} it never touched before`,
+    summary:
+      `${facts.token} of ${facts.owner} called ${values.length} endpoints new to it within ${duration(at - from)}` +
+      `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
+      `In ${duration(history)} it had used ${known}; in such a time it meets ${usual <= 0 ? 'none' : `at most ${usual}`}.`,
+    window: { from, to: at },
+    observed: {
+      new_endpoints: values.length,
+      window_minutes: rounded(windowMs / 60_000),
+      refused,
+      unexplained: rounded(best.unexplained),
+    },
+    expected: {
+      new_endpoints: rounded(expectedCount(hours, rate)),
+      at_most: usual,
+      known_endpoints: known,
+      history_days: rounded(history / DAY_MS),
+    },
+    surprise: rounded(best.surprise),
+    state: 'known',
+    evidence: evidenceOf(values, at),
+    sql: walkSql(facts, from, at),
+  };
+}
+
+function judgeRush(facts: NoveltyFacts, params: Knobs, met: readonly number[], index: number): Finding | null {
+  const at = met[index] ?? 0;
+  const values = facts.values.slice(0, index + 1).filter((value) => value.met > at - RUSH_WINDOW_MS);
+  if (values.length < params.rush) return null;
+  const from = values[0]?.met ?? at;
+  const refused = values.filter((value) => value.failed > 0).length;
+  return {
+    anchor: `rush ${walkStart(met, index)}`,
+    subject: { token: facts.token, lineage: facts.lineage, owner: facts.owner },
+    severity: 'high',
+    title: `${facts.token} is new and called ${plural(values.length, 'endpoint')} within ${duration(at - from)}`,
+    summary:
+      `${facts.token} of ${facts.owner} called ${values.length} different endpoints within ${duration(at - from)}` +
+      `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
+      `It has no baseline yet; a token that is being set up meets fewer than ${params.rush} in ten minutes.`,
+    window: { from, to: at },
+    observed: { new_endpoints: values.length, window_minutes: RUSH_WINDOW_MS / 60_000, refused },
+    expected: { at_most: params.rush - 1, rule: 'rush while learning' },
+    surprise: 0,
+    state: 'learning',
+    evidence: evidenceOf(values, at),
+    sql: walkSql(facts, from, at),
+  };
+}
+
+/** Rows of evidence that travel with a finding; the SQL gives the rest. */
+const MAX_EVIDENCE = 20;
+
+function evidenceOf(values: readonly MetValue[], at: number) {
+  return values.slice(-MAX_EVIDENCE).map((value) => ({
+    endpoint: value.value,
+    first_seen: new Date(value.met).toISOString(),
+    calls: value.calls,
+    refused_or_missing: value.failed,
+    owner_tokens_before: value.peersBefore,
+    owner_tokens_same_day: value.peersRecent.filter((met) => met <= at).length,
+    other_owners_tokens: value.fleetBefore,
+  }));
+}
+
+function walkSql(facts: NoveltyFacts, from: number, to: number): string {
+  return (
+    `SELECT endpoint, first_seen, calls, denied, failed FROM token_endpoints ` +
+    `WHERE lineage = ${sqlText(facts.lineage)} AND first_seen >= ${sqlTime(from)} AND first_seen <= ${sqlTime(to)} ORDER BY first_seen`
+  );
+}
+
+/** endpointSpread reports a token that walks: more endpoints new to it than it, its peers and the fleet explain. */
+export const endpointSpread = defineDetector<NoveltyFacts, keyof typeof PARAMS>({
+  id: 'endpoint-spread',
+  title: 'A token spreads over endpoints it never touched',
+  about:
+    'Counts the endpoints that are new to a lineage in the last ten minutes, hour and day, discounts what its peers or a release explain, ' +
+    'and asks how likely so many are at the rate at which this lineage meets new endpoints (Gamma-Poisson, prior from the fleet).',
+  runbook:
+    'Look at the new endpoints: do they belong to what this token is for? Ask the owner whether something was deployed. ' +
+    'If nobody knows, rotate the token now and read what the calls returned: everything after the first new endpoint may be the thief.',
+  knownGaps: [
+    'A thief who calls only endpoints that the token uses anyway is not seen here; the country may tell.',
+    'The first token to adopt a large release of endpoints that other owners use already looks like a walk until its peers follow.',
+  ],
+  params: PARAMS,
+  facts: (reads, scope) => noveltyFacts(reads, scope, 'endpoint', DISORDER_MS, PARAMS.rush.default),
+  judge,
+  examples: [
+    {
+      name: 'a cron token with three endpoints touches six others',
+      facts: exampleFacts({ known: 3, fresh: 6 }),
+      since: 0,
+      fires: true,
+    },
+    {
+      name: 'the same six endpoints, met by four peers just before',
+      facts: exampleFacts({ known: 3, fresh: 6, adopters: 4 }),
+      since: 0,
+      fires: false,
+    },
+    { name: 'one new endpoint', facts: exampleFacts({ known: 3, fresh: 1 }), since: 0, fires: false },
+    {
+      name: 'a token on its first day',
+      facts: exampleFacts({ known: 0, fresh: 12, historyDays: 0 }),
+      since: 0,
+      fires: false,
+    },
+  ],
+});

@@ -1,0 +1,91 @@
+import type { Config } from '../config/index.ts';
+import { type Clock, Counter, type Detection, Gauge, Histogram, type Logger, type Registry } from '../core/index.ts';
+import type { Queues, RunResult, Workers } from '../queues/index.ts';
+import type { Store } from '../store/index.ts';
+import type { Scope } from './contract.ts';
+import { storeDetections } from './findings.ts';
+import { enabledDetectors, judgeScope } from './run.ts';
+
+export type { Detector, Example, Param, Scope } from './contract.ts';
+export { DETECTORS } from './registry.ts';
+
+/** Batches judged together at most: a backlog is caught up in few, large looks. */
+const MAX_BATCHES = 500;
+
+/** DetectorsContext is what the detector worker works with. */
+export interface DetectorsContext {
+  readonly config: Pick<Config, 'detectors' | 'alerts'>;
+  readonly store: Store;
+  readonly queues: Queues;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Registry;
+}
+
+/** Detectors judge the batches of the batch log. */
+export interface Detectors {
+  register(workers: Workers): void;
+  /** runOnce judges what waits in the batch log and stores what it finds. */
+  runOnce(): Promise<RunResult>;
+}
+
+/** openJudge is the detectors without a queue: what `backtest` runs over a file. */
+export function openJudge(
+  context: Pick<DetectorsContext, 'config' | 'store' | 'log'>,
+): (scope: Scope) => Promise<Detection[]> {
+  const enabled = enabledDetectors(context.config.detectors);
+  return async (scope) => (await judgeScope(context.store, enabled, scope, context.log)).detections;
+}
+
+/** openDetectors prepares the detector worker. */
+export function openDetectors(context: DetectorsContext): Detectors {
+  const { config, store, queues, clock, log, metrics } = context;
+  const enabled = enabledDetectors(config.detectors);
+  const found = new Counter({
+    name: 'tokenwatch_detections_total',
+    help: 'Detections stored, by detector and severity',
+    labelNames: ['detector', 'severity'],
+    registers: [metrics],
+  });
+  const seconds = new Histogram({
+    name: 'tokenwatch_detect_seconds',
+    help: 'Time of one detector run over the waiting batches',
+    buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [metrics],
+  });
+  const broken = new Gauge({
+    name: 'tokenwatch_detector_broken',
+    help: '1 while a detector fails, 0 otherwise',
+    labelNames: ['detector'],
+    registers: [metrics],
+  });
+  for (const { detector } of enabled) broken.set({ detector: detector.id }, 0);
+
+  const runOnce = async (): Promise<RunResult> => {
+    const now = clock.now();
+    const waiting = await queues.batches.peek(MAX_BATCHES);
+    const since = config.alerts.maxAgeMs === null ? 0 : now - config.alerts.maxAgeMs;
+    const current = waiting.map((batch) => batch.entry).filter((entry) => entry.maxTime >= since);
+    if (current.length > 0) {
+      const stop = seconds.startTimer();
+      const scope: Scope = {
+        receivedAt: [...new Set(current.map((entry) => entry.receivedAt))],
+        from: Math.max(since, Math.min(...current.map((entry) => entry.minTime))),
+        to: Math.max(...current.map((entry) => entry.maxTime)),
+        since,
+      };
+      const result = await judgeScope(store, enabled, scope, log);
+      for (const { detector } of enabled)
+        broken.set({ detector: detector.id }, result.broken.some((one) => one.detector === detector.id) ? 1 : 0);
+      for (const detection of await storeDetections(store, result.detections, now))
+        found.inc({ detector: detection.detector, severity: detection.severity });
+      // Also when nothing was new: the run before may have died between storing and waking.
+      if (result.detections.length > 0) await queues.wakeAlerts();
+      stop();
+    }
+    await queues.batches.remove(waiting.map((batch) => batch.key));
+    return { more: waiting.length === MAX_BATCHES };
+  };
+
+  return { register: (workers) => workers.onDetect(runOnce), runOnce };
+}

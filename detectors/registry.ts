@@ -1,0 +1,7 @@
+import { churnRateDetector } from './churn-rate.ts';
+import type { Detector } from './contract.ts';
+import { endpointSpread } from './endpoint-spread.ts';
+import { geoNovelty } from './geo-novelty.ts';
+
+/** DETECTORS is every detector there is: a new one is one file and one line here. */
+export const DETECTORS: readonly Detector[] = [endpointSpread, geoNovelty, churnRateDetector];

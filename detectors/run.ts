@@ -1,0 +1,69 @@
+import { type Detection, errorText, isTransient, type Logger, stableId } from '../core/index.ts';
+import { type Detector, DISORDER_MS, type Finding, type Reads, type Scope } from './contract.ts';
+import { DETECTORS } from './registry.ts';
+
+/** Enabled is a detector that is switched on, with its parameters resolved. */
+export interface Enabled {
+  readonly detector: Detector;
+  readonly params: Readonly<Record<string, number>>;
+}
+
+/** enabledDetectors applies the configuration to the registry: on unless switched off, each parameter at its default unless set. */
+export function enabledDetectors(
+  config: Readonly<Record<string, { readonly enabled: boolean; readonly params: Readonly<Record<string, number>> }>>,
+): Enabled[] {
+  return DETECTORS.filter((detector) => config[detector.id]?.enabled !== false).map((detector) => ({
+    detector,
+    params: {
+      ...Object.fromEntries(Object.entries(detector.params).map(([name, param]) => [name, param.default])),
+      ...config[detector.id]?.params,
+    },
+  }));
+}
+
+/** toDetection gives a finding its identity: detector, subject and anchor, so that the same finding is the same row. */
+export function toDetection(detector: string, finding: Finding): Detection {
+  const { anchor, ...rest } = finding;
+  return {
+    id: `det_${stableId([detector, finding.subject.owner, finding.subject.lineage ?? '', anchor])}`,
+    detector,
+    ...rest,
+  };
+}
+
+/** Broken says that a detector failed for a reason that a retry does not cure. */
+export interface Broken {
+  readonly detector: string;
+  readonly error: string;
+}
+
+/**
+ * judgeScope asks every detector for its facts and judges them. A store that is away fails the run, to be tried again; a
+ * detector that breaks is reported and holds up nobody.
+ */
+export async function judgeScope(
+  reads: Reads,
+  enabled: readonly Enabled[],
+  scope: Scope,
+  log: Logger,
+): Promise<{ detections: Detection[]; broken: Broken[] }> {
+  const since = Math.max(scope.since, scope.from - DISORDER_MS);
+  const broken: Broken[] = [];
+  const found = await Promise.all(
+    enabled.map(async ({ detector, params }) => {
+      try {
+        const facts = await detector.facts(reads, scope);
+        return facts.flatMap((each) =>
+          detector.judge(each, params, since).map((finding) => toDetection(detector.id, finding)),
+        );
+      } catch (error) {
+        if (isTransient(error)) throw error;
+        broken.push({ detector: detector.id, error: errorText(error) });
+        log.error({ detector: detector.id, error: errorText(error) }, 'a detector broke; the others go on');
+        return [];
+      }
+    }),
+  );
+  const byId = new Map(found.flat().map((detection) => [detection.id, detection]));
+  return { detections: [...byId.values()].sort((a, b) => a.window.to - b.window.to || (a.id < b.id ? -1 : 1)), broken };
+}

@@ -1,0 +1,122 @@
+import { gammaln } from 'simple-statistics';
+
+/** Largest surprise that is reported: beyond it the model, not the chance, is the limit. */
+export const MAX_SURPRISE = 50;
+
+/** logBeta is ln B(a, b) for a, b > 0. */
+function logBeta(a: number, b: number): number {
+  return gammaln(a) + gammaln(b) - gammaln(a + b);
+}
+
+/**
+ * log10IncompleteBeta is log10 of the regularised incomplete beta function I_x(a, b) for 0 < x < 1 and a, b > 0, exact
+ * far into the tail. Continued fraction of Abramowitz & Stegun 26.5.8 by Lentz's method.
+ */
+export function log10IncompleteBeta(x: number, a: number, b: number): number {
+  if (x <= 0) return Number.NEGATIVE_INFINITY;
+  if (x >= 1) return 0;
+  const front = a * Math.log(x) + b * Math.log1p(-x) - logBeta(a, b);
+  // The fraction converges fast on this side of the mean; on the other the complement does, and nothing is lost near 1.
+  if (x > (a + 1) / (a + b + 2)) {
+    const complement = Math.exp(front - Math.log(b)) * betaFraction(1 - x, b, a);
+    return Math.log1p(-Math.min(complement, 1)) / Math.LN10;
+  }
+  return (front - Math.log(a) + Math.log(betaFraction(x, a, b))) / Math.LN10;
+}
+
+function betaFraction(x: number, a: number, b: number): number {
+  const tiny = 1e-300;
+  let c = 1;
+  let d = 1 - ((a + b) * x) / (a + 1);
+  d = 1 / (Math.abs(d) < tiny ? tiny : d);
+  let result = d;
+  for (let m = 1; m <= 500; m++) {
+    const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m));
+    d = 1 + even * d;
+    c = 1 + even / c;
+    d = 1 / (Math.abs(d) < tiny ? tiny : d);
+    c = Math.abs(c) < tiny ? tiny : c;
+    result *= d * c;
+    const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
+    d = 1 + odd * d;
+    c = 1 + odd / c;
+    d = 1 / (Math.abs(d) < tiny ? tiny : d);
+    c = Math.abs(c) < tiny ? tiny : c;
+    const step = d * c;
+    result *= step;
+    if (Math.abs(step - 1) < 1e-12) break;
+  }
+  return result;
+}
+
+/** Gamma is a belief about a rate: `shape` events seen in `exposure` units of time, prior included. */
+export interface Gamma {
+  readonly shape: number;
+  readonly exposure: number;
+}
+
+/**
+ * surpriseOfCount is -log10 of the chance of `count` or more events in `window` units when the rate is only known as
+ * `rate` says: the Gamma-Poisson predictive, a negative binomial, whose tail is P(K >= k) = I_{w/(w+exposure)}(k, shape).
+ * `count` may be a fraction (discounted events); 0 or less surprises nobody.
+ */
+export function surpriseOfCount(count: number, window: number, rate: Gamma): number {
+  if (count <= 0 || window <= 0) return 0;
+  const x = window / (window + rate.exposure);
+  return Math.min(MAX_SURPRISE, Math.max(0, -log10IncompleteBeta(x, count, rate.shape)));
+}
+
+/** expectedCount is the mean of the same predictive. */
+export function expectedCount(window: number, rate: Gamma): number {
+  return (rate.shape / rate.exposure) * window;
+}
+
+/** upperCount is the smallest count whose surprise reaches `surprise`: the end of the interval in which counts are normal. */
+export function upperCount(window: number, rate: Gamma, surprise: number): number {
+  let high = 1;
+  while (surpriseOfCount(high, window, rate) < surprise && high < 1e6) high *= 2;
+  let low = Math.floor(high / 2);
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (surpriseOfCount(middle, window, rate) < surprise) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
+/**
+ * fitGamma is the prior that a fleet's own counts suggest: method of moments for Poisson counts whose rates vary from
+ * member to member (mean m, and Var(n) = mu + mu^2/shape with mu = m * exposure). Bounded, so that a few odd members
+ * cannot make it certain of anything.
+ */
+export function fitGamma(
+  members: readonly { readonly count: number; readonly exposure: number }[],
+  bounds: GammaBounds,
+): Gamma {
+  let count = 0;
+  let exposure = 0;
+  for (const member of members) {
+    count += member.count;
+    exposure += member.exposure;
+  }
+  // Half an event: a fleet that never met anything new is not proof that it cannot.
+  const mean = (count + 0.5) / (exposure + 1);
+  let squares = 0;
+  let excess = 0;
+  for (const member of members) {
+    const mu = mean * member.exposure;
+    squares += mu * mu;
+    excess += (member.count - mu) ** 2 - mu;
+  }
+  const shape = clamp(excess > 0 ? squares / excess : bounds.shape[1], bounds.shape);
+  return { shape, exposure: clamp(shape / mean, bounds.exposure) };
+}
+
+export interface GammaBounds {
+  readonly shape: readonly [number, number];
+  readonly exposure: readonly [number, number];
+}
+
+function clamp(value: number, [low, high]: readonly [number, number]): number {
+  return Math.min(high, Math.max(low, value));
+}

@@ -1,0 +1,58 @@
+import type { Severity } from '../core/index.ts';
+import { DAY_MS, HOUR_MS } from './baseline.ts';
+
+/** sqlText quotes a value for SQL that a person pastes. */
+export function sqlText(value: string): string {
+  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
+
+/** sqlTime writes epoch milliseconds as a DateTime64 literal in UTC. */
+export function sqlTime(time: number): string {
+  return `toDateTime64('${new Date(time).toISOString().slice(0, 23).replace('T', ' ')}', 3, 'UTC')`;
+}
+
+/** duration says a length of time as a person would: 40 seconds, 12 minutes, 3 hours, 28 days. */
+export function duration(ms: number): string {
+  const [count, unit] =
+    ms < 90_000
+      ? [Math.max(1, Math.round(ms / 1000)), 'second']
+      : ms < 90 * 60_000
+        ? [Math.round(ms / 60_000), 'minute']
+        : ms < 2 * DAY_MS
+          ? [Math.round(ms / HOUR_MS), 'hour']
+          : [Math.round(ms / DAY_MS), 'day'];
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
+/** plural is `1 call`, `2 calls`. */
+export function plural(count: number, noun: string): string {
+  return `${count.toLocaleString('en-US')} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** rounded keeps a number readable: three digits at most after the point. */
+export function rounded(value: number): number {
+  return Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3));
+}
+
+const countryNames = new Intl.DisplayNames(['en'], { type: 'region', fallback: 'code' });
+
+/** countryName is `Brazil (BR)`; an unknown code stays as it is. */
+export function countryName(code: string): string {
+  try {
+    const name = countryNames.of(code);
+    return name === undefined || name === code ? code : `${name} (${code})`;
+  } catch {
+    return code;
+  }
+}
+
+/** severityOf grades a surprise by a detector's thresholds; null below the lowest. */
+export function severityOf(
+  surprise: number,
+  at: { low: number; medium: number; high: number; critical: number },
+): Severity | null {
+  if (surprise >= at.critical) return 'critical';
+  if (surprise >= at.high) return 'high';
+  if (surprise >= at.medium) return 'medium';
+  return surprise >= at.low ? 'low' : null;
+}
