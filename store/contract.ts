@@ -23,6 +23,8 @@ export interface Query<P extends Record<string, unknown>, R> {
 export interface AnalystResult {
   readonly contentType: string;
   readonly body: Buffer;
+  /** The result reached `maxRows`: there may be more. */
+  readonly truncated: boolean;
 }
 
 /** Store is the door to ClickHouse, embedded or over HTTP. Every method throws a TokenwatchError: `transient` when a retry makes sense. */
