@@ -87,7 +87,10 @@ function findingHtml(finding: RenderedFinding, index: number, count: number): st
 function evidenceHtml({ columns, rows, moreRows }: EvidenceTable): string {
   const cell = 'padding:3px 10px 3px 0;text-align:left;vertical-align:top;word-break:break-word';
   const head = columns
-    .map((column) => `<th class="soft" style="${cell};color:#59636e;font-weight:400">${escapeHtml(column)}</th>`)
+    .map(
+      (column) =>
+        `<th class="soft" style="${cell};color:#59636e;font-weight:400;white-space:nowrap">${escapeHtml(column)}</th>`,
+    )
     .join('');
   const body = rows
     .map(

@@ -4,9 +4,9 @@ import type { Pair } from './words.ts';
 /** renderText writes a message as plain text: for mail readers and terminals. */
 export function renderText(message: RenderedAlert): string {
   const parts = [
-    `${message.title}`,
+    message.title,
     message.lead,
-    `${message.why} ${message.advice}`,
+    `${message.why}\nWhat to do: ${message.advice}`,
     pairs(message.facts),
     ...message.findings.map((finding, index) => findingText(finding, index, message.findings.length)),
   ];

@@ -7,6 +7,7 @@ export interface Pair {
 /** LISTED is how many members of a list are written out. */
 const LISTED = 5;
 const VALUE_LIMIT = 240;
+const ISO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/;
 
 /**
  * oneLine makes text from logs fit to be shown anywhere: one line, no control characters (terminal escapes among them), no
@@ -98,7 +99,9 @@ export function valueText(value: unknown, limit = VALUE_LIMIT): string {
     const listed = Object.entries(value).slice(0, LISTED);
     return oneLine(listed.map(([key, item]) => `${label(key)} ${valueText(item, 60)}`).join(', '), limit);
   }
-  return oneLine(String(value), limit);
+  const said = String(value);
+  // Milliseconds help no reader, and a space lets a narrow column break there.
+  return ISO_TIME.test(said) ? `${said.slice(0, 10)} ${said.slice(11, 19)}Z` : oneLine(said, limit);
 }
 
 function number(value: number): string {

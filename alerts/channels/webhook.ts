@@ -3,6 +3,7 @@ import type { WebhookChannelConfig } from '../../config/index.ts';
 import { type ApiAlert, TokenwatchError, toApiAlert } from '../../core/index.ts';
 import { leadOf } from '../policy.ts';
 import type { RenderedAlert } from '../render.ts';
+import { cut } from '../words.ts';
 import { type Channel, type ChannelDeps, TAKEN } from './contract.ts';
 import { post, redactedUrl } from './http.ts';
 
@@ -50,32 +51,42 @@ export type WebhookData = ApiAlert & { readonly reason: string; readonly omitted
 /** renderWebhook writes the body: `{type, timestamp, data}`, evidence left out first when it would be too large. */
 export function renderWebhook({ alert, reason }: RenderedAlert, now: number): string {
   const api = toApiAlert(alert);
-  const bodyOf = (data: object) =>
-    JSON.stringify({ type: `alert.${reason}`, timestamp: new Date(now).toISOString(), data });
-  const fits = (body: string) => Buffer.byteLength(body) <= BODY_LIMIT_BYTES;
+  const bodyOf = (data: Partial<WebhookData>) =>
+    JSON.stringify({
+      type: `alert.${reason}`,
+      timestamp: new Date(now).toISOString(),
+      data: { ...api, ...data, reason },
+    });
   const omitted = `The message was kept small: GET /v1/alerts/${api.id} has everything.`;
 
-  let body = bodyOf({ ...api, reason });
+  const room = BODY_LIMIT_BYTES - Buffer.byteLength(bodyOf({ detections: [], omitted }));
+  if (fitting(api.detections, room) === api.detections.length) return bodyOf({});
   for (const rows of [10, 3, 0]) {
-    if (fits(body)) return body;
     const detections = api.detections.map((d) => ({ ...d, evidence: d.evidence.slice(0, rows) }));
-    body = bodyOf({ ...api, detections, reason, omitted });
+    if (fitting(detections, room) === detections.length) return bodyOf({ detections, omitted });
   }
-  // Still too large: many detections, or long ones. The one that speaks for the alert, then the newest.
+  // Still too large, so not all of them: the one that speaks for the alert, then the newest, figures and SQL left out.
   const lead = leadOf(alert.detections)?.id;
   const ranked = api.detections
     .toReversed()
     .sort((a, b) => Number(b.id === lead) - Number(a.id === lead))
-    .map(({ observed: _observed, expected: _expected, sql: _sql, ...rest }) => ({ ...rest, evidence: [] }));
-  for (let count = Math.min(ranked.length, 30); count > 0; count--) {
-    body = bodyOf({ ...api, detections: ranked.slice(0, count), reason, omitted });
-    if (fits(body)) return body;
-  }
-  return bodyOf({ ...api, title: cut(api.title), summary: cut(api.summary), detections: [], reason, omitted });
+    .map((d) => ({ ...d, observed: {}, expected: {}, sql: '', evidence: [] }));
+  const title = cut(api.title, TEXT_LIMIT);
+  const summary = cut(api.summary, TEXT_LIMIT);
+  const left = BODY_LIMIT_BYTES - Buffer.byteLength(bodyOf({ title, summary, detections: [], omitted }));
+  return bodyOf({ title, summary, detections: ranked.slice(0, fitting(ranked, left)), omitted });
 }
 
-function cut(text: string): string {
-  return text.length > 1_000 ? `${text.slice(0, 1_000)}…` : text;
+const TEXT_LIMIT = 1_000;
+
+/** fitting counts how many of the first items fit into so many bytes of JSON; what comes after them is not even written. */
+function fitting(items: readonly object[], roomBytes: number): number {
+  let left = roomBytes;
+  const end = items.findIndex((item) => {
+    left -= Buffer.byteLength(JSON.stringify(item)) + 1;
+    return left < 0;
+  });
+  return end === -1 ? items.length : end;
 }
 
 function signerOf(channel: string, secret: string): Webhook {
