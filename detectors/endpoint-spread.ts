@@ -32,6 +32,8 @@ const RUSH_WINDOW_MS = 10 * 60_000;
 const WEIGHT_OWNER_KNOWS = 0.6;
 const WEIGHT_NEW_TO_ALL = 0.25;
 const WEIGHT_REFUSED = 1.25;
+/** Each peer of the owner that met the same value the same day leaves this much of the surprise: two tokens are chance, five a release. */
+const PEER_DISCOUNT = 0.35;
 /** A fleet smaller than this cannot tell what is new to all. */
 const MIN_FLEET = 5;
 
@@ -46,7 +48,7 @@ export function valueWeight(
   facts: Pick<NoveltyFacts, 'fleetPeers' | 'ownerPeers'>,
 ): number {
   const adopters = value.peersRecent.filter((met) => met <= at).length;
-  const alone = 1 / (1 + adopters);
+  const alone = PEER_DISCOUNT ** adopters;
   const refused = value.calls > 0 && value.failed / value.calls >= 0.5;
   if (refused) return WEIGHT_REFUSED * alone;
   if (value.peersBefore > 0) return WEIGHT_OWNER_KNOWS * alone;

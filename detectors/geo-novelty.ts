@@ -27,6 +27,9 @@ const WINDOW_MS = HOUR_MS;
 /** A token that is seldom used is judged at the first call: nothing more may come for hours. */
 const BUSY_CALLS_PER_HOUR = 12;
 
+/** Each peer of the owner that came to the country the same day leaves this much of the surprise. */
+const PEER_DISCOUNT = 0.35;
+
 /** ForeignCall is one of the first calls from a newly met country. */
 export interface ForeignCall {
   readonly time: number;
@@ -133,7 +136,7 @@ export function judgedAt(
 export function countryWeight(value: MetValue, at: number, facts: Pick<GeoFacts, 'ownerPeers'>): number {
   const adopters = value.peersRecent.filter((met) => met <= at).length;
   const known = facts.ownerPeers > 0 ? Math.min(1, value.peersBefore / facts.ownerPeers) : 0;
-  return (1 - 0.8 * known) / (1 + adopters);
+  return (1 - 0.8 * known) * PEER_DISCOUNT ** adopters;
 }
 
 function judge(facts: GeoFacts, params: Knobs, since: number): Finding[] {
@@ -200,7 +203,7 @@ function judge(facts: GeoFacts, params: Knobs, since: number): Finding[] {
 }
 
 function exampleGeo(shape: Parameters<typeof exampleFacts>[0], homeAfterMs: number | null): GeoFacts {
-  const made = exampleFacts({ ...shape, values: ['BR'] });
+  const made = { ...exampleFacts({ ...shape, values: ['BR'] }), prior: { shape: 0.1, exposure: 200 } };
   const met = made.values.at(-1)?.met ?? EXAMPLE_END;
   const call = { time: met, ip: '198.51.100.7', endpoint: 'GET /v1/known/0', status: 200, userAgent: 'curl/8.5' };
   return {

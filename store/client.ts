@@ -1,8 +1,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { type ClickHouseClient, createClient, type NodeClickHouseClientConfigOptions } from '@clickhouse/client';
+import { type ClickHouseClient, type ClickHouseClientConfigOptions, createClient } from '@clickhouse/client';
 import { errorText, TokenwatchError } from '../core/index.ts';
+import type { AnalystConnection } from './analyst.ts';
 import { engineCode, storeError } from './errors.ts';
 
 /**
@@ -16,8 +17,8 @@ export interface Engine {
   rows(sql: string, params: Record<string, unknown>, doing: string): Promise<Record<string, unknown>[]>;
   /** insert sends JSONCompactEachRow text. */
   insert(table: string, columns: readonly string[], lines: readonly string[], token: string): Promise<void>;
-  /** analystClient is a connection of its own for analysts' SQL; the caller restricts it. */
-  readonly analystClient: ClickHouseClient;
+  /** analystConnection opens a connection of its own for one analyst's query; the caller restricts and closes it. */
+  analystConnection(): Promise<AnalystConnection>;
   readonly embedded: boolean;
   close(): Promise<void>;
 }
@@ -39,7 +40,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
 }
 
 async function openServer(options: EngineOptions, url: string): Promise<Engine> {
-  const config: NodeClickHouseClientConfigOptions = {
+  const config: ClickHouseClientConfigOptions = {
     url,
     application: 'tokenwatch',
     request_timeout: 60_000,
@@ -70,7 +71,8 @@ async function openServer(options: EngineOptions, url: string): Promise<Engine> 
   const analystClient = createClient({ ...config, database: options.database });
   return {
     embedded: false,
-    analystClient,
+    // Over HTTP settings end with their request: one client serves them all.
+    analystConnection: async () => ({ client: analystClient, close: async () => {} }),
     command: (sql, doing) => attempt(client.command({ query: sql }), doing).then(() => undefined),
     rows: (sql, params, doing) => attempt(selectRows(client, sql, params), doing),
     insert: (table, columns, lines, token) =>
@@ -101,14 +103,14 @@ async function openEmbedded(options: EngineOptions): Promise<Engine> {
       return createClient({
         connection: createChdbConnection({ path }),
         log: { level: 127 },
-      } as NodeClickHouseClientConfigOptions);
+      } as ClickHouseClientConfigOptions);
     } catch (error) {
       throw embeddedOpenError(error, path);
     }
   };
   const all: ClickHouseClient[] = [];
   try {
-    for (let i = 0; i < EMBEDDED_CONNECTIONS + 1; i++) {
+    for (let i = 0; i < EMBEDDED_CONNECTIONS; i++) {
       const client = connect();
       all.push(client);
       if (i === 0) {
@@ -121,17 +123,20 @@ async function openEmbedded(options: EngineOptions): Promise<Engine> {
     await Promise.allSettled(all.map((client) => client.close()));
     throw error instanceof TokenwatchError ? error : embeddedOpenError(error, path);
   }
-  const analystClient = all.pop() as ClickHouseClient;
   const pool = createPool(all);
   return {
     embedded: true,
-    analystClient,
+    analystConnection: async () => {
+      const client = connect();
+      await client.command({ query: `USE ${options.database}` });
+      return { client, close: () => client.close() };
+    },
     command: (sql, doing) => pool((client) => attempt(client.command({ query: sql }), doing).then(() => undefined)),
     rows: (sql, params, doing) => pool((client) => attempt(selectRows(client, sql, params), doing)),
     insert: (table, columns, lines, token) =>
       pool((client) => attempt(insertLines(client, table, columns, lines, token), `storing rows of ${table}`)),
     close: async () => {
-      await Promise.allSettled([...all, analystClient].map((client) => client.close()));
+      await Promise.allSettled(all.map((client) => client.close()));
     },
   };
 }

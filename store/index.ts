@@ -1,10 +1,12 @@
 import type { Config } from '../config/index.ts';
 import type { Clock, Logger } from '../core/index.ts';
+import { createAnalyst } from './analyst.ts';
 import { openEngine } from './client.ts';
 import type { Store, TableName } from './contract.ts';
 import { applyRetention, migrate } from './migrate.ts';
 import { EVENT_COLUMNS, LIFECYCLE_COLUMNS, REJECTED_COLUMNS } from './rows.ts';
 
+export { SqlError } from './analyst.ts';
 export type { AnalyseOptions, AnalystResult, Query, Store, TableName } from './contract.ts';
 export { encodeLifecycle, encodeRejected, encodeUsage } from './encode.ts';
 export { defineQuery, list, num, text, time } from './query.ts';
@@ -85,14 +87,13 @@ export async function openStore(config: Pick<Config, 'store' | 'dataDir'>, conte
     await engine.close();
     throw error;
   }
+  const analyst = createAnalyst(engine.analystConnection);
   return {
     insert: async (table, lines, token) => {
       if (lines.length > 0) await engine.insert(table, COLUMNS[table], lines, token);
     },
     read: async (query, params) => (await engine.rows(query.sql, params, `running ${query.name}`)).map(query.row),
-    analyse: async () => {
-      throw new Error('not wired yet');
-    },
+    analyse: analyst.analyse,
     ping: async () => {
       await engine.rows('SELECT 1 AS one', {}, 'checking the store');
     },
