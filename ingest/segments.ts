@@ -1,66 +1,151 @@
+import { createCache } from './cache.ts';
+import type { Redactor } from './redact.ts';
 import { cleanText } from './text.ts';
 
+/** PathReader splits raw paths into segments. */
+export type PathReader = (path: string) => ReadPath;
+
+/** ReadPath is a path in segments, and how many credentials it held. */
+export interface ReadPath {
+  readonly segments: readonly string[];
+  readonly replaced: number;
+}
+
 const PATH_LIMIT = 2_048;
-const TEMPLATE_LIMIT = 260;
 const SEGMENTS_LIMIT = 24;
 const SEGMENT_LIMIT = 64;
+const CACHED_SEGMENTS = 20_000;
 
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const NUMBER = /^-?\d+(?:\.\d+)?$/;
-const UUID = /^\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$/i;
 const DATE = /^\d{4}-\d{2}(?:-\d{2}(?:[T ].*)?)?$/;
 const EMAIL = /^[^@\s/]+@[^@\s/]+\.[^@\s/]+$/;
 const HEX = /^(?:0x)?(?=[a-f]*\d)[0-9a-f]{8,}$/i;
-const PLACEHOLDER = /^\{[\w.*-]{1,40}\}$/;
+/** What gateways write for a variable that they know, `{user_id}`, and what this file writes, also with an extension. */
+const NAMED_VARIABLE = /^\{[\w.*-]{1,40}\}(?:\.[a-z][a-z0-9]{1,4})?$/;
 const FINGERPRINT = /fp_[0-9a-f]{16}/;
 /** What a route's literal part is made of; anything else was filled in by a caller. Letters of any script. */
 const LITERAL = /^[\p{L}\p{M}\p{N}_.~!$&'()*+,=:@-]+$/u;
 const EXTENSION = /^(.+)(\.[a-z][a-z0-9]{1,4})$/;
+/** Parameters worth a closer look; a query is not stored, but a credential in it is counted. */
+const SECRET_QUERY = /(?:token|key|secret|passw(?:or)?d|pwd|sig|signature|code|auth|session|sid|jwt)(?:=|%3D)/i;
+
+const PLACEHOLDERS = new Set(
+  ['id', 'uuid', 'hex', 'token', 'email', 'date', 'long', 'secret', 'var', 'rest'].map(braced),
+);
+
+function braced(name: string): string {
+  return `{${name}}`;
+}
+
+/** isPlaceholder tells the placeholders of createPathReader from literal segments, of which there may be any number. */
+export function isPlaceholder(segment: string): boolean {
+  return segment.charCodeAt(0) === 0x7b && PLACEHOLDERS.has(segment);
+}
 
 /**
- * segmentsOf splits a raw path into segments, each either literal or a placeholder that its shape earned: `{id}`
- * (number), `{uuid}`, `{hex}`, `{token}` (base64-like), `{email}`, `{date}`, `{long}`, `{secret}` (a credential, found
- * by `redact`), `{var}` (characters that no route has). Query, fragment, origin and matrix parameters are left out.
+ * createPathReader makes what splits a raw path into segments, each either literal or a placeholder that its shape
+ * earned: `{id}` (number), `{uuid}`, `{hex}`, `{token}` (base64-like), `{email}`, `{date}`, `{long}`, `{secret}` (a
+ * credential), `{var}` (characters that no route has), `{rest}` (too many segments). Query, fragment, origin and matrix
+ * parameters are left out. What the redactor finds is not added to its count: that is the caller's, per call.
  */
-export function segmentsOf(path: string, redact: (text: string) => string): string[] {
-  let end = path.length;
-  for (let i = 0; i < path.length; i++) {
-    const code = path.charCodeAt(i);
-    if (code === 0x3f || code === 0x23) {
-      end = i;
-      break;
-    }
+export function createPathReader(redactor: Pick<Redactor, 'text' | 'count' | 'replaced'>): PathReader {
+  const known = createCache<{ readonly segment: string; readonly replaced: number }>(CACHED_SEGMENTS);
+  let replaced = 0;
+
+  function redact(text: string): string {
+    const before = redactor.replaced;
+    const clean = redactor.text(text);
+    const found = redactor.replaced - before;
+    redactor.count(-found);
+    replaced += found;
+    return clean;
   }
-  // The query is not kept, but a credential in it is worth counting.
-  if (end < path.length) redact(path.slice(end, PATH_LIMIT));
-  let start = 0;
+
+  function judged(raw: string): string {
+    const hit = known.get(raw);
+    if (hit !== undefined) {
+      replaced += hit.replaced;
+      return hit.segment;
+    }
+    const before = replaced;
+    const segment = judge(raw, redact);
+    known.set(raw, { segment, replaced: replaced - before });
+    return segment;
+  }
+
+  return (path) => {
+    replaced = 0;
+    const end = endOfPath(path);
+    if (end < path.length) {
+      const query = path.slice(end, end + PATH_LIMIT);
+      if (SECRET_QUERY.test(query)) redact(query);
+    }
+    const limit = Math.min(end, PATH_LIMIT);
+    const segments: string[] = [];
+    let start = startOfPath(path, end);
+    while (start < limit) {
+      let slash = path.indexOf('/', start);
+      if (slash < 0 || slash > limit) slash = limit;
+      if (slash > start) {
+        if (segments.length === SEGMENTS_LIMIT) {
+          segments.push('{rest}');
+          break;
+        }
+        segments.push(quick(path, start, slash) ?? judged(path.slice(start, slash)));
+      }
+      start = slash + 1;
+    }
+    if (end > PATH_LIMIT && segments.length > 0) segments[segments.length - 1] = '{long}';
+    return { segments, replaced };
+  };
+}
+
+function endOfPath(path: string): number {
+  const query = path.indexOf('?');
+  const fragment = path.indexOf('#');
+  if (query < 0) return fragment < 0 ? path.length : fragment;
+  return fragment < 0 ? query : Math.min(query, fragment);
+}
+
+/** Proxies log absolute URLs: the path begins after the origin. */
+function startOfPath(path: string, end: number): number {
+  if (path.charCodeAt(0) === 0x2f) return 0;
   const origin = path.indexOf('://');
-  if (origin > 0 && origin < end && origin < 16) {
-    const slash = path.indexOf('/', origin + 3);
-    start = slash < 0 || slash > end ? end : slash;
-  }
-  const segments: string[] = [];
-  const whole = path.length <= PATH_LIMIT;
-  for (const raw of path.slice(start, Math.min(end, PATH_LIMIT)).split('/')) {
-    if (raw === '') continue;
-    if (segments.length === SEGMENTS_LIMIT) {
-      segments.push('{rest}');
-      return segments;
-    }
-    segments.push(templateSegment(raw, redact));
-  }
-  if (!whole && end > PATH_LIMIT) segments[segments.length - 1] = '{long}';
-  return segments;
+  if (origin <= 0 || origin > 16 || origin > end) return 0;
+  const slash = path.indexOf('/', origin + 3);
+  return slash < 0 || slash > end ? end : slash;
 }
 
-/** isTooLong tells whether a template has to end here. */
-export function isTooLong(template: string): boolean {
-  return template.length > TEMPLATE_LIMIT;
+/** Long enough for the words of a route, too short for a credential in lower case. */
+const WORD_LIMIT = 14;
+
+/** quick judges what one look at the characters can: plain words, numbers, hex, UUIDs. Nearly every segment is one. */
+function quick(path: string, start: number, end: number): string | null {
+  const length = end - start;
+  if (length > SEGMENT_LIMIT) return null;
+  let digits = 0;
+  let hexLetters = 0;
+  let capitals = 0;
+  for (let i = start; i < end; i++) {
+    const code = path.charCodeAt(i);
+    if (code >= 0x30 && code <= 0x39) digits++;
+    else if ((code >= 0x61 && code <= 0x66) || (code >= 0x41 && code <= 0x46)) {
+      hexLetters++;
+      if (code < 0x61) capitals++;
+    } else if (!(code >= 0x61 && code <= 0x7a) && code !== 0x2d) return null;
+  }
+  if (digits === length) return '{id}';
+  if (digits === 0) return capitals === 0 && length <= WORD_LIMIT ? path.slice(start, end) : null;
+  if (length >= 8 && digits + hexLetters === length) return '{hex}';
+  if (length !== 36 || digits + hexLetters !== 32) return null;
+  return UUID.test(path.slice(start, end)) ? '{uuid}' : null;
 }
 
-function templateSegment(raw: string, redact: (text: string) => string): string {
-  if (PLACEHOLDER.test(raw)) return raw;
+function judge(raw: string, redact: (text: string) => string): string {
+  if (NAMED_VARIABLE.test(raw)) return raw;
   const matrix = raw.indexOf(';');
-  if (matrix >= 0) redact(raw);
+  if (matrix >= 0) redact(raw.slice(matrix));
   const segment = redact(decode(matrix > 0 ? raw.slice(0, matrix) : raw));
   if (FINGERPRINT.test(segment)) return '{secret}';
   const variable = shapeOf(segment);

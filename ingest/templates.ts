@@ -1,7 +1,7 @@
 import type { SharedState } from '../queues/index.ts';
 import { createCache } from './cache.ts';
 import type { Redactor } from './redact.ts';
-import { isTooLong, segmentsOf } from './segments.ts';
+import { createPathReader, isPlaceholder, type ReadPath } from './segments.ts';
 
 /**
  * Templates turns raw paths into endpoints: `GET`, `/v1/users/42?x=1` gives `GET /v1/users/{id}`. A segment is variable
@@ -32,9 +32,10 @@ const WILD = 'templates:wild';
 const PREFIXES = 'templates:prefixes';
 const CHILDREN = 'templates:children';
 const SYNC_MS = 1_000;
-/** Children that this process knows to be counted; beyond it they are forgotten and asked for again. */
-const KNOWN_CHILDREN_LIMIT = 100_000;
+/** Nodes that this process keeps; beyond it they are forgotten and, being counted, asked for again. */
+const NODES_LIMIT = 100_000;
 const CACHED_PATH_LENGTH = 512;
+const TEMPLATE_LIMIT = 260;
 
 interface Entry {
   readonly template: string;
@@ -45,8 +46,19 @@ interface Entry {
   endpoint: string;
 }
 
-interface Unknown {
+/** Node is a known prefix; the literal children that it has are those that the shared state has counted. */
+interface Node {
   readonly prefix: string;
+  /** It has so many children that they are one variable. */
+  wild: boolean;
+  /** The template ends here, whatever follows: it is long enough. */
+  readonly end: boolean;
+  readonly children: Map<string, Node>;
+}
+
+/** Unknown is the first literal of a path that nobody has counted yet, under its prefix. */
+interface Unknown {
+  readonly node: Node;
   readonly child: string;
 }
 
@@ -57,14 +69,29 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
   const topChildrenLimit = options.topChildrenLimit ?? 200;
   const mostChildren = Math.max(childrenLimit, topChildrenLimit);
   const prefixLimit = options.prefixLimit ?? 20_000;
+  const readPath = createPathReader(redactor);
   const cache = createCache<Entry>(options.cacheLimit ?? 50_000);
   const wild = new Set<string>();
   const prefixes = new Set<string>();
-  const children = new Map<string, Set<string>>();
-  let knownChildren = 0;
+  let nodes = 0;
+  let root = nodeAt('', false);
   let wildVersion = 0;
   let prefixVersion = 0;
   let syncedAt = Number.NEGATIVE_INFINITY;
+
+  function nodeAt(prefix: string, end: boolean): Node {
+    nodes++;
+    return { prefix, wild: wild.has(prefix), end, children: new Map() };
+  }
+
+  function childOf(node: Node, segment: string): Node {
+    const known = node.children.get(segment);
+    if (known !== undefined) return known;
+    const prefix = `${node.prefix}/${segment}`;
+    const child = prefix.length > TEMPLATE_LIMIT ? nodeAt(`${node.prefix}/{rest}`, true) : nodeAt(prefix, false);
+    node.children.set(segment, child);
+    return child;
+  }
 
   async function sync(now: number): Promise<void> {
     const [newWild, newPrefixes] = await Promise.all([
@@ -79,61 +106,58 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
   }
 
   function turnWild(found: readonly string[]): void {
-    let changed = false;
     for (const prefix of found) {
       if (wild.has(prefix)) continue;
       wild.add(prefix);
-      knownChildren -= children.get(prefix)?.size ?? 0;
-      children.delete(prefix);
-      changed = true;
+      let node: Node | undefined = root;
+      for (const segment of prefix.split('/').slice(1)) node = node?.children.get(segment);
+      if (node === undefined) continue;
+      node.wild = true;
+      node.children.clear();
+      cache.clear();
     }
-    if (changed) cache.clear();
   }
 
-  /** walk builds the template, or stops at the first literal that nobody has counted yet; `guess` takes it as literal. */
-  function walk(segments: readonly string[], guess: boolean): string | Unknown {
-    let prefix = '';
+  function walk(segments: readonly string[]): Node | Unknown {
+    let node = root;
     for (const segment of segments) {
-      if (segment.charCodeAt(0) === 0x7b) prefix += `/${segment}`;
-      else if (wild.has(prefix)) prefix += '/{var}';
-      else if (guess || children.get(prefix)?.has(segment)) prefix += `/${segment}`;
-      else if (prefixes.size >= prefixLimit && !prefixes.has(prefix)) prefix += '/{var}';
-      else return { prefix, child: segment };
-      if (isTooLong(prefix)) return `${prefix.slice(0, prefix.lastIndexOf('/'))}/{rest}`;
+      const known = node.children.get(segment);
+      if (known !== undefined) node = known;
+      else if (isPlaceholder(segment)) node = childOf(node, segment);
+      else if (node.wild || (prefixes.size >= prefixLimit && !prefixes.has(node.prefix))) node = childOf(node, '{var}');
+      else return { node, child: segment };
+      if (node.end) return node;
     }
-    return prefix === '' ? '/' : prefix;
+    return node;
   }
 
-  function limitOf(prefix: string): number {
-    return /^(?:\/(?:v\d+\w*|api|rest|\{\w+\}))*$/.test(prefix) && !prefix.endsWith('}')
-      ? topChildrenLimit
-      : childrenLimit;
+  /** At the top are `/`, versions and the like, where many children are many resources. */
+  function isTop(prefix: string): boolean {
+    return /^(?:\/(?:v\d+\w*|api|rest))*$/.test(prefix);
   }
 
-  /** learn counts new children under their prefixes; both are known, or the prefix is wild, when it returns. */
-  async function learn(found: ReadonlyMap<string, ReadonlySet<string>>): Promise<void> {
+  /** learn counts new children under their nodes; each is known, or its node is wild, when it returns. */
+  async function learn(found: ReadonlyMap<Node, ReadonlySet<string>>): Promise<void> {
     const fresh: string[] = [];
-    for (const prefix of found.keys()) if (!prefixes.has(prefix)) fresh.push(prefix);
-    const room = Math.max(0, prefixLimit - prefixes.size);
-    if (fresh.length > 0 && room > 0) await shared.setAdd(PREFIXES, fresh.slice(0, room));
-    for (const prefix of fresh.slice(0, room)) prefixes.add(prefix);
+    for (const { prefix } of found.keys()) if (!prefixes.has(prefix)) fresh.push(prefix);
+    fresh.length = Math.min(fresh.length, Math.max(0, prefixLimit - prefixes.size));
+    if (fresh.length > 0) await shared.setAdd(PREFIXES, fresh);
+    for (const prefix of fresh) prefixes.add(prefix);
 
-    const counted = new Map<string, Map<string, readonly string[]>>([
-      ['top', new Map()],
-      ['deep', new Map()],
-    ]);
-    for (const [prefix, names] of found) {
-      if (!prefixes.has(prefix)) continue;
-      counted.get(limitOf(prefix) === topChildrenLimit ? 'top' : 'deep')?.set(prefix, [...names]);
-    }
     const newWild: string[] = [];
-    for (const [kind, groups] of counted) {
+    for (const top of [true, false]) {
+      const groups = new Map<string, readonly string[]>();
+      for (const [{ prefix }, names] of found) {
+        if (prefixes.has(prefix) && isTop(prefix) === top) groups.set(prefix, [...names]);
+      }
       if (groups.size === 0) continue;
-      const limit = kind === 'top' ? topChildrenLimit : childrenLimit;
+      const limit = top ? topChildrenLimit : childrenLimit;
       const sizes = await shared.countDistinct(CHILDREN, groups, limit);
-      for (const [prefix, names] of groups) {
-        if ((sizes.get(prefix) ?? 0) >= limit) newWild.push(prefix);
-        else remember(prefix, names);
+      for (const [node, names] of found) {
+        const size = sizes.get(node.prefix);
+        if (size === undefined) continue;
+        if (size >= limit) newWild.push(node.prefix);
+        else for (const name of names) childOf(node, name);
       }
     }
     if (newWild.length === 0) return;
@@ -141,53 +165,36 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
     turnWild(newWild);
   }
 
-  function remember(prefix: string, names: readonly string[]): void {
-    const known = children.get(prefix) ?? new Set<string>();
-    children.set(prefix, known);
-    knownChildren -= known.size;
-    for (const name of names) known.add(name);
-    knownChildren += known.size;
-  }
-
-  /** read splits a path, and says how many credentials it held. */
-  function read(path: string): { readonly segments: readonly string[]; readonly replaced: number } {
-    const before = redactor.replaced;
-    const segments = segmentsOf(path, redactor.text);
-    const replaced = redactor.replaced - before;
-    // Counted when a call is made with it, as often as it is made.
-    redactor.count(-replaced);
-    return { segments, replaced };
-  }
-
   async function prepare(paths: readonly string[], now: number): Promise<void> {
     if (now - syncedAt >= SYNC_MS || now < syncedAt) await sync(now);
-    const fresh = new Map<string, ReturnType<typeof read>>();
+    const fresh = new Map<string, ReadPath>();
     for (const path of paths) {
-      if (path !== '' && !fresh.has(path) && cache.get(path) === undefined) fresh.set(path, read(path));
+      if (path !== '' && !fresh.has(path) && cache.get(path) === undefined) fresh.set(path, readPath(path));
     }
     if (fresh.size === 0) return;
-    if (knownChildren > KNOWN_CHILDREN_LIMIT) {
-      children.clear();
-      knownChildren = 0;
+    if (nodes > NODES_LIMIT) {
+      nodes = 0;
+      root = nodeAt('', false);
     }
     // Level by level: whether a segment is variable decides under which prefix the next one is counted.
     for (;;) {
-      const unknown = new Map<string, Set<string>>();
-      for (const { segments } of fresh.values()) {
-        const at = walk(segments, false);
-        if (typeof at === 'string') continue;
-        const names = unknown.get(at.prefix) ?? new Set<string>();
-        unknown.set(at.prefix, names);
-        // More than the limit prove nothing more.
-        if (names.size < mostChildren) names.add(at.child);
+      const unknown = new Map<Node, Set<string>>();
+      for (const [path, { segments, replaced }] of fresh) {
+        const at = walk(segments);
+        if (!('node' in at)) {
+          const template = at === root ? '/' : at.prefix;
+          // Kept unless a prefix turns wild in this very batch; that clears the cache, and the next round fills it again.
+          if (path.length <= CACHED_PATH_LENGTH)
+            cache.set(path, { template, replaced, method: '', endpoint: template });
+        } else {
+          const names = unknown.get(at.node) ?? new Set<string>();
+          unknown.set(at.node, names);
+          // More than the limit prove nothing more.
+          if (names.size < mostChildren) names.add(at.child);
+        }
       }
-      if (unknown.size === 0) break;
+      if (unknown.size === 0) return;
       await learn(unknown);
-    }
-    for (const [path, { segments, replaced }] of fresh) {
-      if (path.length > CACHED_PATH_LENGTH) continue;
-      const template = walk(segments, false) as string;
-      cache.set(path, { template, replaced, method: '', endpoint: template });
     }
   }
 
@@ -195,11 +202,9 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
     if (path === '') return '';
     const entry = cache.get(path);
     if (entry === undefined) {
-      const { segments, replaced } = read(path);
+      const { segments, replaced } = readPath(path);
       redactor.count(replaced);
-      // A path that was not prepared, or is forgotten again: what is known decides, the rest is taken as it reads.
-      const known = walk(segments, false);
-      const template = typeof known === 'string' ? known : (walk(segments, true) as string);
+      const template = templateOf(segments);
       return method === '' ? template : `${method} ${template}`;
     }
     if (entry.replaced > 0) redactor.count(entry.replaced);
@@ -208,6 +213,16 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
       entry.endpoint = method === '' ? entry.template : `${method} ${entry.template}`;
     }
     return entry.endpoint;
+  }
+
+  /** templateOf a path that was not prepared, or is forgotten again: what is known decides, the rest is taken as it reads. */
+  function templateOf(segments: readonly string[]): string {
+    const at = walk(segments);
+    if (!('node' in at)) return at === root ? '/' : at.prefix;
+    const { prefix } = at.node;
+    const depth = prefix.split('/').length - 1;
+    const whole = `${prefix}/${segments.slice(depth).join('/')}`;
+    return whole.length > TEMPLATE_LIMIT ? `${whole.slice(0, whole.lastIndexOf('/', TEMPLATE_LIMIT))}/{rest}` : whole;
   }
 
   return { prepare, endpoint };
