@@ -1,0 +1,69 @@
+import { cac } from 'cac';
+import { nearest } from '../config/index.ts';
+import { type Io, usageError } from './command.ts';
+import { COMMANDS } from './commands.ts';
+import { reportError } from './ui/report-error.ts';
+import { version } from './version.ts';
+
+/** runCommand runs the command that `argv` (as in process.argv) names and returns the exit code; it prints errors itself. */
+export async function runCommand(argv: readonly string[], io: Io): Promise<number> {
+  try {
+    return await dispatch(argv, io);
+  } catch (error) {
+    if (io.signal.aborted) return 130;
+    io.err.write(reportError(error, io.env.TOKENWATCH_LOG === 'debug'));
+    return 1;
+  }
+}
+
+async function dispatch(argv: readonly string[], io: Io): Promise<number> {
+  const cli = cac('tokenwatch');
+  for (const command of COMMANDS) {
+    const added = cli.command(command.usage, command.about);
+    for (const { flags, about, preset } of command.options) {
+      added.option(flags, about, preset === undefined ? undefined : { default: preset });
+    }
+    for (const example of command.examples) added.example(example);
+    added.action((...values: unknown[]) => {
+      const options = values.pop() as Record<string, unknown>;
+      const args = values.flat().filter((value) => value !== undefined);
+      return command.run({ args: args.map(String), options }, io);
+    });
+  }
+  cli.help();
+  cli.version(version());
+  try {
+    cli.parse([...argv], { run: false });
+  } catch (error) {
+    throw wrongUse(error);
+  }
+  if (cli.matchedCommand !== undefined) {
+    const command = cli.matchedCommand;
+    try {
+      command.checkUnknownOptions();
+      command.checkOptionValue();
+      command.checkRequiredArgs();
+      command.checkUnusedArgs();
+    } catch (error) {
+      throw wrongUse(error, command.name);
+    }
+    return (await cli.runMatchedCommand()) as number;
+  }
+  if (cli.options.help === true || cli.options.version === true) return 0;
+  const [name] = cli.args;
+  if (name === undefined) {
+    cli.outputHelp();
+    return 0;
+  }
+  const names = COMMANDS.map((command) => command.usage.split(' ')[0] as string);
+  const meant = nearest(name, names);
+  throw usageError(
+    `there is no command "${name}"${meant === null ? '' : `; did you mean ${meant}?`}`,
+    `The commands are: ${names.join(', ')}. \`tokenwatch --help\` explains them.`,
+  );
+}
+
+function wrongUse(error: unknown, command?: string) {
+  const message = error instanceof Error ? error.message : String(error);
+  return usageError(message, `See: tokenwatch ${command === undefined ? '' : `${command} `}--help`);
+}

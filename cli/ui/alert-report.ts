@@ -1,0 +1,43 @@
+import type { ApiAlert } from '../../core/index.ts';
+import { plain } from './words.ts';
+
+const SHOWN_DETECTIONS = 10;
+const SHOWN_EVIDENCE = 8;
+
+/** alertReport is one alert as a person wants to read it: what, about whom, why, and how to check. */
+export function alertReport(alert: ApiAlert): string {
+  const lines = [
+    `${alert.severity.toUpperCase()}  ${alert.title}`,
+    `  ${alert.summary}`,
+    '',
+    `  alert     ${alert.id} (${alert.status})`,
+    `  about     ${subject(alert)}`,
+    `  when      ${alert.opened_at} to ${alert.last_seen}`,
+    `  found by  ${alert.detectors.join(', ')}`,
+  ];
+  for (const detection of alert.detections.slice(0, SHOWN_DETECTIONS)) {
+    lines.push('', `  ${detection.title}`, `    ${detection.summary}`);
+    lines.push(`    observed  ${facts(detection.observed)}`, `    expected  ${facts(detection.expected)}`);
+    lines.push(`    surprise  ${detection.surprise.toFixed(1)} (one chance in 10^${Math.round(detection.surprise)})`);
+    for (const row of detection.evidence.slice(0, SHOWN_EVIDENCE)) lines.push(`    evidence  ${facts(row)}`);
+    if (detection.evidence.length > SHOWN_EVIDENCE)
+      lines.push(`    ... ${detection.evidence.length - SHOWN_EVIDENCE} more`);
+    lines.push('    check it  tokenwatch sql with', ...detection.sql.split('\n').map((line) => `      ${line}`));
+  }
+  if (alert.detections.length > SHOWN_DETECTIONS)
+    lines.push('', `  ... ${alert.detections.length - SHOWN_DETECTIONS} more detections`);
+  return plain(`${lines.join('\n')}\n`);
+}
+
+function subject(alert: ApiAlert): string {
+  if (alert.token === null) return `owner ${alert.owner}`;
+  const lineage = alert.lineage === alert.token ? '' : ` (lineage ${alert.lineage})`;
+  return `token ${alert.token}${lineage}, owner ${alert.owner}`;
+}
+
+function facts(values: Readonly<Record<string, unknown>>): string {
+  const entries = Object.entries(values).map(
+    ([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
+  return entries.length === 0 ? '-' : entries.join(', ');
+}
