@@ -62,29 +62,36 @@ export async function* decodeBody(
   let total = 0;
   let truncated = '';
   const inflated = inflateBody(source, options.encoding);
-  for (;;) {
-    const piece = await inflated.next();
-    if (piece.done) {
-      truncated = piece.value;
-      break;
+  try {
+    for (;;) {
+      const piece = await inflated.next();
+      if (piece.done) {
+        truncated = piece.value;
+        break;
+      }
+      options.onBytes?.(piece.value.length);
+      const room = options.bodyLimitBytes - total;
+      total += piece.value.length;
+      if (total > options.bodyLimitBytes) {
+        yield* assembler.push(piece.value.subarray(0, room));
+        yield* assembler.finish({ dropUnfinished: true, truncated: '' });
+        throw tooLarge(options.bodyLimitBytes);
+      }
+      yield* assembler.push(piece.value);
     }
-    options.onBytes?.(piece.value.length);
-    const room = options.bodyLimitBytes - total;
-    total += piece.value.length;
-    if (total > options.bodyLimitBytes) {
-      yield* assembler.push(piece.value.subarray(0, room));
-      yield* assembler.finish({ dropUnfinished: true, truncated: '' });
-      await inflated.return('');
-      throw new TokenwatchError(
-        'body_too_large',
-        'poison',
-        `The body is larger than ${options.bodyLimitBytes} bytes when inflated; the complete lines before that were taken.`,
-        { fix: 'Send smaller batches, or raise ingest.body_limit.' },
-      );
-    }
-    yield* assembler.push(piece.value);
+  } finally {
+    await inflated.return('');
   }
   yield* assembler.finish({ dropUnfinished: truncated !== '', truncated });
+}
+
+function tooLarge(limitBytes: number): TokenwatchError {
+  return new TokenwatchError(
+    'body_too_large',
+    'poison',
+    `The body is larger than ${limitBytes} bytes when inflated; the complete lines before that were taken.`,
+    { fix: 'Send smaller batches, or raise ingest.body_limit.' },
+  );
 }
 
 /** createAssembler collects pieces of inflated bytes into chunks. */

@@ -1,0 +1,128 @@
+import type { FastifyInstance } from 'fastify';
+import type { Config } from '../config/index.ts';
+import { type Authenticate, type Clock, errorText, type Logger, type Registry, randomToken } from '../core/index.ts';
+import type { Queues } from '../queues/index.ts';
+import type { Store } from '../store/index.ts';
+import { createAhead } from './ahead.ts';
+import { createBatcher } from './batcher.ts';
+import { createEnricher } from './enrich.ts';
+import { openGeo } from './geo.ts';
+import { createHeldBytes } from './held-bytes.ts';
+import { registerRoutes } from './http.ts';
+import { createLineages } from './lineage.ts';
+import { createIngestMetrics } from './metrics.ts';
+import { createPipeline, type Pipeline } from './pipeline.ts';
+import { createReader } from './reader.ts';
+import { createRedactor } from './redact.ts';
+import { createSink } from './sink.ts';
+import { createTemplates } from './templates.ts';
+
+export { FORMATS, formatNamed, type LogFormat } from './formats/index.ts';
+export { type Geo, type GeoDatabase, openGeo } from './geo.ts';
+export type { IngestAnswer } from './http.ts';
+export { type ImportFileOptions, type ImportProgress, type ImportResult, importFiles } from './import.ts';
+export { type AccessKey, createKeys, FIRST_KEY_FILE, type IssuedKey, type Keys } from './keys.ts';
+export type { IngestOutcome, IngestRequest } from './pipeline.ts';
+export type { LineCounts, LineError } from './result.ts';
+
+export interface IngestContext {
+  readonly config: Pick<Config, 'ingest' | 'geo'>;
+  readonly store: Pick<Store, 'insert'>;
+  readonly queues: Pick<Queues, 'batches' | 'requests' | 'shared'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Registry;
+  /** How often the lease is renewed and left batches are looked for. */
+  readonly tendMs?: number;
+}
+
+/** Ingest is the door of the receivers. */
+export interface Ingest {
+  /** routes adds `POST /v1/events` to a server. */
+  routes(app: FastifyInstance, authenticate: Authenticate): Promise<void>;
+  /** ingest takes a body in without HTTP: for tests, the demo, a file on the same machine. */
+  readonly ingest: Pipeline['ingest'];
+  /** geoWarning says that a geo database is too old, '' when all are fresh. */
+  geoWarning(): string;
+  /** close stores what is open, then stops. */
+  close(): Promise<void>;
+}
+
+/** Under this name the installation keeps the key of its credential fingerprints. */
+const REDACTION_KEY = 'redaction-key';
+
+/** Twice within a lease, so that one missed renewal does not end it. */
+const TEND_MS = 5_000;
+
+/** Coalesced batches that are stored at once. */
+const STORES_AT_ONCE = 2;
+
+/** openIngest makes the receivers of one process, and stores batches that a process left behind. */
+export async function openIngest(context: IngestContext): Promise<Ingest> {
+  const { config, store, queues, clock, log } = context;
+  const redactor = createRedactor(await queues.shared.setOnce(REDACTION_KEY, randomToken(32)));
+  const geo = await openGeo(config.geo, {
+    watchMs: 60_000,
+    onError: (error) => log.warn({ code: error.code, error: error.message }, error.fix),
+  });
+  const held = createHeldBytes(config.ingest.bufferLimitBytes);
+  const metrics = createIngestMetrics(context.metrics, {
+    bufferedBytes: () => held.bytes,
+    redacted: () => redactor.replaced,
+  });
+  const enricher = createEnricher({
+    redactor,
+    templates: createTemplates(queues.shared, { redactor }),
+    geo,
+    lineages: createLineages(queues.shared),
+  });
+  const sink = createSink({ store, queues, log, metrics });
+  const ahead = createAhead({ requests: queues.requests, sink, held, log, owner: randomToken(9) });
+  const batcher = createBatcher({
+    rows: config.ingest.batchRows,
+    bytes: config.ingest.batchBytes,
+    lingerMs: config.ingest.lingerMs,
+    storesAtOnce: STORES_AT_ONCE,
+    clock,
+    store: ahead.store,
+  });
+  const pipeline = createPipeline({
+    config: config.ingest,
+    requests: queues.requests,
+    reader: createReader({ enricher, redactor, log }),
+    sink,
+    batcher,
+    held,
+    clock,
+    log,
+    metrics,
+  });
+
+  let tending: Promise<void> | null = null;
+  const tend = (): Promise<void> => {
+    tending ??= ahead
+      .tend()
+      .catch((error) =>
+        log.warn({ error: errorText(error) }, 'Batches written ahead could not be looked after; tried again soon.'),
+      )
+      .finally(() => {
+        tending = null;
+      });
+    return tending;
+  };
+  await tend();
+  const timer = setInterval(tend, context.tendMs ?? TEND_MS);
+  timer.unref();
+
+  return {
+    routes: (app, authenticate) => registerRoutes(app, { pipeline, authenticate, log, metrics }),
+    ingest: pipeline.ingest,
+    geoWarning: () => geo.warning(clock.now()),
+    async close() {
+      clearInterval(timer);
+      await batcher.flush();
+      await tending;
+      geo.close();
+    },
+  };
+}

@@ -1,0 +1,29 @@
+import type { LineCounts } from './result.ts';
+
+/** Part is what one chunk of one request puts into a batch: encoded rows, and the answer when they are stored. Plain data, so that it can be written ahead. */
+export interface Part {
+  /** Id of the chunk: the same for a retry of the same request. */
+  readonly id: string;
+  /** The access key's id, or the imported file's name. */
+  readonly sender: string;
+  /** The log format asked for. */
+  readonly source: string;
+  /** JSONCompactEachRow lines, and the request's line that each came from. */
+  readonly events: readonly string[];
+  readonly eventLines: readonly number[];
+  readonly lifecycle: readonly string[];
+  readonly lifecycleLines: readonly number[];
+  readonly rejected: readonly string[];
+  /** Earliest and latest event time; null without events. */
+  readonly times: readonly [from: number, to: number] | null;
+  readonly counts: LineCounts;
+}
+
+/** Batch is what is inserted at once. */
+export interface Batch {
+  /** Deduplication token, the same for every retry of the batch. */
+  readonly token: string;
+  /** `received_at` of all its rows, epoch milliseconds. */
+  readonly receivedAt: number;
+  readonly parts: readonly Part[];
+}

@@ -1,0 +1,208 @@
+import {
+  errorText,
+  type Logger,
+  type Parsed,
+  type RejectCode,
+  type SkipReason,
+  type TokenEvent,
+} from '../core/index.ts';
+import { encodeLifecycle, encodeRejected, encodeUsage } from '../store/index.ts';
+import type { Chunk } from './decode.ts';
+import type { Enricher } from './enrich.ts';
+import { detectFormat, type LogFormat, unwrapRecords } from './formats/index.ts';
+import type { Part } from './part.ts';
+import type { Redactor } from './redact.ts';
+import { ERRORS_LIMIT, type LineError, refuseLines } from './result.ts';
+import { splitConcatenated } from './scan.ts';
+import { cutText } from './text.ts';
+
+/** Refused lines of one request that are kept in `rejected_events`; all of them are counted. */
+export const REJECTED_ROWS_LIMIT = 100;
+
+/** Most of a refused line that is kept, in characters. */
+export const CONTENT_LIMIT = 2000;
+
+/** RequestContext is what all chunks of one request share. */
+export interface RequestContext {
+  readonly sender: string;
+  /** The format asked for; null: told from the records. */
+  readonly format: LogFormat | null;
+}
+
+/** Draft is a chunk that has been read but not yet been given a batch, and so no `received_at`. */
+export interface Draft {
+  /** Lines that make rows; what was skipped is only counted. */
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly skipped: ReadonlyMap<SkipReason, number>;
+  readonly rejectedBy: ReadonlyMap<RejectCode, number>;
+  /** encode makes the part of a batch with this `received_at`. */
+  encode(receivedAt: number): Part;
+}
+
+export interface ReaderContext {
+  readonly enricher: Enricher;
+  readonly redactor: Pick<Redactor, 'line'>;
+  readonly log: Logger;
+}
+
+interface Rejection extends LineError {
+  readonly content: string;
+}
+
+/** Reader turns the text of a chunk into events, and those into rows. */
+export interface Reader {
+  /** read parses a chunk; `keepRejected` is how many of its refused lines may still be kept as rows. */
+  read(chunk: Chunk, id: string, request: RequestContext, now: number, keepRejected: number): Promise<Draft>;
+}
+
+/** createReader makes the reader over an enricher. */
+export function createReader({ enricher, redactor, log }: ReaderContext): Reader {
+  /** Parsing is not allowed to throw; when it does all the same, the line pays for it and not its neighbours. */
+  function parse(format: LogFormat, record: Record<string, unknown>, now: number): Parsed {
+    try {
+      return format.parse(record, now);
+    } catch (error) {
+      log.error({ format: format.name, error: errorText(error) }, 'A log format failed on a line.');
+      return { kind: 'rejected', code: 'bad_field', message: 'The line could not be read.' };
+    }
+  }
+
+  return {
+    async read(chunk, id, request, now, keepRejected) {
+      const events: TokenEvent[] = [];
+      const lines: number[] = [];
+      const sources: string[] = [];
+      const rejections: Rejection[] = chunk.refusals.map((refusal) => refusal);
+      const skipped = new Map<SkipReason, number>();
+      let accepted = 0;
+      let current: LogFormat | null = request.format;
+
+      const take = (value: unknown, line: number, text: string): void => {
+        if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+          rejections.push({ line, code: 'not_an_object', message: 'An event is a JSON object.', content: text });
+          return;
+        }
+        const record = value as Record<string, unknown>;
+        if (request.format === null && (current === null || !current.detect(record)))
+          current = detectFormat(record) ?? current;
+        if (current === null) {
+          const message = 'The line looks like none of the known formats: a native event has at least time and token.';
+          rejections.push({ line, code: 'unknown_format', message, content: text });
+          return;
+        }
+        const parsed = parse(current, record, now);
+        if (parsed.kind === 'events') {
+          accepted++;
+          for (const event of parsed.events) {
+            events.push(event);
+            lines.push(line);
+            sources.push(current.name);
+          }
+        } else if (parsed.kind === 'skipped') skipped.set(parsed.reason, (skipped.get(parsed.reason) ?? 0) + 1);
+        else rejections.push({ line, code: parsed.code, message: parsed.message, content: text });
+      };
+
+      const takeText = (text: string, line: number, nested: boolean): void => {
+        let value: unknown;
+        try {
+          value = JSON.parse(text);
+        } catch (error) {
+          // Some senders put several objects on one line after a first line with a single one.
+          const parts = nested || !/\}\s*,?\s*\{/.test(text) ? [] : splitConcatenated(text);
+          if (parts.length > 1) for (const part of parts) takeText(part, line, true);
+          else rejections.push({ line, code: 'bad_json', message: jsonProblem(error, text), content: text });
+          return;
+        }
+        const records = unwrapRecords(value);
+        if (records === null) take(value, line, text);
+        else for (const record of records) take(record, line, text);
+      };
+      for (const { text, line } of chunk.records) takeText(text, line, false);
+      await enricher.prepare(events, now);
+
+      const rejectedBy = new Map<RejectCode, number>();
+      for (const { code } of rejections) rejectedBy.set(code, (rejectedBy.get(code) ?? 0) + 1);
+      rejections.sort((a, b) => a.line - b.line);
+      let skippedLines = 0;
+      for (const count of skipped.values()) skippedLines += count;
+      const idPrefix = `${chunk.hash.slice(0, 16)}-`;
+      const source = request.format?.name ?? 'auto';
+
+      return {
+        accepted,
+        rejected: rejections.length,
+        skipped,
+        rejectedBy,
+        encode(receivedAt) {
+          const usage: string[] = [];
+          const usageLines: number[] = [];
+          const lifecycle: string[] = [];
+          const lifecycleLines: number[] = [];
+          let from = Number.POSITIVE_INFINITY;
+          let to = Number.NEGATIVE_INFINITY;
+          const failed = new Map<number, LineError>();
+          for (let i = 0; i < events.length; i++) {
+            const event = events[i] as TokenEvent;
+            const line = lines[i] as number;
+            try {
+              if (event.kind === 'usage') {
+                usage.push(encodeUsage(enricher.enrichUsage(event, receivedAt, idPrefix + i, sources[i] as string)));
+                usageLines.push(line);
+              } else {
+                const row = enricher.enrichLifecycle(event, receivedAt, idPrefix + i, sources[i] as string);
+                lifecycle.push(encodeLifecycle(row));
+                lifecycleLines.push(line);
+              }
+            } catch (error) {
+              // As in parse: a retry could only fail again, so the line pays and not the request.
+              log.error({ format: sources[i], error: errorText(error) }, 'A line could not be enriched.');
+              failed.set(line, { line, code: 'bad_field', message: 'The line could not be read.' });
+              continue;
+            }
+            if (event.time < from) from = event.time;
+            if (event.time > to) to = event.time;
+          }
+          const rejected = rejections.slice(0, keepRejected).map(({ line, code, message, content }) =>
+            encodeRejected({
+              receivedAt,
+              sender: request.sender,
+              line,
+              code,
+              message,
+              content: cutText(redactor.line(content), CONTENT_LIMIT),
+              source,
+            }),
+          );
+          return {
+            id,
+            sender: request.sender,
+            source,
+            events: usage,
+            eventLines: usageLines,
+            lifecycle,
+            lifecycleLines,
+            rejected,
+            times: from <= to ? [from, to] : null,
+            counts: refuseLines(
+              {
+                accepted,
+                rejected: rejections.length,
+                skipped: skippedLines,
+                errors: rejections.slice(0, ERRORS_LIMIT).map(({ line, code, message }) => ({ line, code, message })),
+              },
+              [...failed.values()],
+            ),
+          };
+        },
+      };
+    },
+  };
+}
+
+/** jsonProblem says where a line stops being JSON, without the engine's own message, which quotes the line. */
+function jsonProblem(error: unknown, text: string): string {
+  const position = /position (\d+)/.exec(errorText(error))?.[1];
+  const at = position === undefined ? '' : ` at character ${Number(position) + 1}`;
+  return `The line is not valid JSON${at}: ${text.trimEnd().endsWith('}') ? 'a comma, quote or bracket is wrong' : 'it does not end as an object'}.`;
+}

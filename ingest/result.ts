@@ -1,0 +1,45 @@
+import type { RejectCode } from '../core/index.ts';
+
+/** LineError says what was wrong with one line of a request. */
+export interface LineError {
+  /** 1-based line (or array element) of the request. */
+  readonly line: number;
+  readonly code: RejectCode;
+  readonly message: string;
+}
+
+/** LineCounts is what became of the lines of a chunk or a request. */
+export interface LineCounts {
+  readonly accepted: number;
+  readonly rejected: number;
+  /** Well-formed lines that hold nothing for us. */
+  readonly skipped: number;
+  /** The first of the rejected lines; `rejected` is the true count. */
+  readonly errors: readonly LineError[];
+}
+
+/** Errors named in an answer; the counts are always complete. */
+export const ERRORS_LIMIT = 20;
+
+/** NO_LINES counts nothing. */
+export const NO_LINES: LineCounts = { accepted: 0, rejected: 0, skipped: 0, errors: [] };
+
+/** addCounts sums two counts and keeps the first errors by line. */
+export function addCounts(a: LineCounts, b: LineCounts): LineCounts {
+  const errors = [...a.errors, ...b.errors].sort((x, y) => x.line - y.line).slice(0, ERRORS_LIMIT);
+  return {
+    accepted: a.accepted + b.accepted,
+    rejected: a.rejected + b.rejected,
+    skipped: a.skipped + b.skipped,
+    errors,
+  };
+}
+
+/** refuseLines moves lines from accepted to rejected: they were fine to their format, but could not be stored. */
+export function refuseLines(counts: LineCounts, refused: readonly LineError[]): LineCounts {
+  if (refused.length === 0) return counts;
+  return addCounts(
+    { ...counts, accepted: counts.accepted - refused.length },
+    { ...NO_LINES, rejected: refused.length, errors: refused },
+  );
+}

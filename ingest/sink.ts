@@ -1,0 +1,155 @@
+import { errorText, type Logger, TokenwatchError } from '../core/index.ts';
+import type { Queues } from '../queues/index.ts';
+import { encodeRejected, type Store, type TableName } from '../store/index.ts';
+import type { IngestMetrics } from './metrics.ts';
+import type { Batch, Part } from './part.ts';
+import { type LineCounts, type LineError, refuseLines } from './result.ts';
+import { cutText } from './text.ts';
+
+/** How long a request is remembered, so that its retry stores nothing: longer than any shipper's give-up time. */
+export const REMEMBER_MS = 24 * 3_600_000;
+
+/** Inserts that one batch may cost when the engine refuses rows of it; then what is left is refused as a whole. */
+const ISOLATION_LIMIT = 200;
+
+export interface SinkContext {
+  readonly store: Pick<Store, 'insert'>;
+  readonly queues: Pick<Queues, 'batches' | 'requests'>;
+  readonly log: Logger;
+  readonly metrics: IngestMetrics;
+}
+
+/** Sink stores batches. */
+export interface Sink {
+  /**
+   * persist stores a batch: rows, then the batch log, then the answers of its requests, in this order. It may be run again
+   * after it failed anywhere: the token keeps the rows from being stored twice. Returns the answers, in the order of the parts.
+   */
+  persist(batch: Batch): Promise<LineCounts[]>;
+}
+
+/** createSink makes the sink over a store and the queues. */
+export function createSink({ store, queues, log, metrics }: SinkContext): Sink {
+  /** insertSafely stores rows and returns the positions of those that the engine refuses, found by halving. */
+  async function insertSafely(
+    table: TableName,
+    lines: readonly string[],
+    token: string,
+    offset: number,
+    budget: { inserts: number },
+  ): Promise<number[]> {
+    try {
+      budget.inserts--;
+      await store.insert(table, lines, token);
+      return [];
+    } catch (error) {
+      if (!(error instanceof TokenwatchError) || error.kind !== 'poison') throw error;
+      log.warn({ table, rows: lines.length, code: error.code, error: error.message }, 'The engine refused rows.');
+      if (lines.length === 1 || budget.inserts <= 0) return lines.map((_, i) => offset + i);
+      const middle = lines.length >> 1;
+      const left = await insertSafely(table, lines.slice(0, middle), `${token}.0`, offset, budget);
+      const right = await insertSafely(table, lines.slice(middle), `${token}.1`, offset + middle, budget);
+      return [...left, ...right];
+    }
+  }
+
+  const insert = (table: TableName, lines: readonly string[], token: string): Promise<number[]> =>
+    lines.length === 0 ? Promise.resolve([]) : insertSafely(table, lines, token, 0, { inserts: ISOLATION_LIMIT });
+
+  return {
+    async persist(batch) {
+      const { parts, token, receivedAt } = batch;
+      const events = joined(parts, (part) => part.events);
+      const lifecycle = joined(parts, (part) => part.lifecycle);
+      const rejected = joined(parts, (part) => part.rejected);
+      const end = metrics.insertSeconds.startTimer();
+      const settled = await Promise.allSettled([
+        insert('events', events, token),
+        insert('lifecycle', lifecycle, token),
+        insert('rejected_events', rejected, token),
+      ]);
+      const [badEvents, badLifecycle] = settled.map(fulfilled) as [number[], number[], number[]];
+      end();
+      metrics.batchRows.observe(events.length + lifecycle.length);
+
+      const refused = parts.map((): LineError[] => []);
+      collectRefused(parts, (part) => part.eventLines, badEvents, refused);
+      collectRefused(parts, (part) => part.lifecycleLines, badLifecycle, refused);
+      const counts = parts.map((part, i) => refuseLines(part.counts, refused[i] as LineError[]));
+      const refusedRows = parts.flatMap((part, i) => refusedRowsOf(part, refused[i] as LineError[], receivedAt));
+      if (refusedRows.length > 0) await insert('rejected_events', refusedRows, `${token}.refused`);
+
+      const times = parts.flatMap((part) => part.times ?? []);
+      if (times.length > 0) {
+        const entry = {
+          receivedAt,
+          minTime: times.reduce((a, b) => Math.min(a, b)),
+          maxTime: times.reduce((a, b) => Math.max(a, b)),
+          usage: events.length - badEvents.length,
+          lifecycle: lifecycle.length - badLifecycle.length,
+        };
+        if (entry.usage + entry.lifecycle > 0) await queues.batches.append([entry]);
+      }
+      await queues.requests.record(new Map(parts.map((part, i) => [part.id, JSON.stringify(counts[i])])), REMEMBER_MS);
+      return counts;
+    },
+  };
+}
+
+/** storeFailure turns what stopped a batch into the error that its senders see: try again, nothing is lost. */
+export function storeFailure(error: unknown, log: Logger): TokenwatchError {
+  if (error instanceof TokenwatchError && error.kind === 'transient') return error;
+  log.error({ error: errorText(error) }, 'A batch could not be stored; its senders are asked to send it again.');
+  return new TokenwatchError('store_unavailable', 'transient', 'The events could not be stored now.', {
+    cause: error,
+    fix:
+      error instanceof TokenwatchError && error.fix !== ''
+        ? error.fix
+        : 'Send the same request again; the log of the service says why.',
+  });
+}
+
+function joined(parts: readonly Part[], pick: (part: Part) => readonly string[]): readonly string[] {
+  return parts.length === 1 ? pick(parts[0] as Part) : parts.flatMap(pick);
+}
+
+function fulfilled<T>(settled: PromiseSettledResult<T>): T {
+  if (settled.status === 'rejected') throw settled.reason;
+  return settled.value;
+}
+
+/** collectRefused finds the part and the line of each refused row; a line counts once, however many of its rows were refused. */
+function collectRefused(
+  parts: readonly Part[],
+  linesOf: (part: Part) => readonly number[],
+  bad: readonly number[],
+  refused: LineError[][],
+): void {
+  if (bad.length === 0) return;
+  const positions = new Set(bad);
+  let at = 0;
+  parts.forEach((part, i) => {
+    for (const line of linesOf(part)) {
+      if (!positions.has(at++)) continue;
+      const list = refused[i] as LineError[];
+      if (list.some((error) => error.line === line)) continue;
+      list.push({ line, code: 'bad_field', message: 'The store refused the row: a value in it cannot be stored.' });
+    }
+  });
+}
+
+function refusedRowsOf(part: Part, refused: readonly LineError[], receivedAt: number): string[] {
+  return refused.map(({ line, code, message }) => {
+    const at = part.eventLines.indexOf(line);
+    const content = at >= 0 ? part.events[at] : part.lifecycle[part.lifecycleLines.indexOf(line)];
+    return encodeRejected({
+      receivedAt,
+      sender: part.sender,
+      line,
+      code,
+      message,
+      content: cutText(content ?? '', 2000),
+      source: part.source,
+    });
+  });
+}
