@@ -31,6 +31,7 @@ export interface AnalystConnection {
   close(): Promise<void>;
 }
 
+/** AnalystLimits bound what one query may use, and how many run and wait. */
 export interface AnalystLimits {
   readonly maxMemoryBytes: number;
   readonly maxResultBytes: number;

@@ -1,0 +1,57 @@
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import { type Alerts, toApiNotification } from '../alerts/index.ts';
+import { type AlertStatus, type Authenticate, SEVERITIES, TokenwatchError, toApiAlert } from '../core/index.ts';
+import { callerOf, requireScope } from './auth.ts';
+import { oneOf, readJson, readQuery, TIME } from './input.ts';
+
+/** AlertDesk is what people may do with alerts. */
+export type AlertDesk = Pick<Alerts, 'list' | 'get' | 'notificationsOf' | 'acknowledge' | 'resolve'>;
+
+const STATUSES: readonly AlertStatus[] = ['open', 'acknowledged', 'resolved'];
+const MAX_LIMIT = 200;
+const DEFAULT_LIMIT = 50;
+
+const FILTER = z.strictObject({
+  status: oneOf(STATUSES).optional(),
+  severity: oneOf(SEVERITIES).optional(),
+  token: z.string().min(1).optional(),
+  owner: z.string().min(1).optional(),
+  since: TIME.optional(),
+  limit: z.coerce.number(`a number from 1 to ${MAX_LIMIT}`).int().min(1).max(MAX_LIMIT).default(DEFAULT_LIMIT),
+  cursor: z.string().min(1).optional(),
+});
+
+const WORD = z.strictObject({ note: z.string().default('') });
+
+interface ById {
+  Params: { id: string };
+}
+
+/** alertRoutes serves the list of alerts, one alert, and a person's word on it. */
+export function alertRoutes(app: FastifyInstance, alerts: AlertDesk, authenticate: Authenticate): void {
+  const read = { onRequest: requireScope(authenticate, 'read') };
+  const manage = { onRequest: requireScope(authenticate, 'manage') };
+
+  app.get('/v1/alerts', read, async (request) => {
+    const page = await alerts.list(readQuery(request, FILTER));
+    return { alerts: page.alerts.map(toApiAlert), next: page.next };
+  });
+
+  app.get<ById>('/v1/alerts/:id', read, async (request) => {
+    const alert = await alerts.get(request.params.id);
+    if (alert === null)
+      throw new TokenwatchError('alert_not_found', 'poison', `There is no alert ${request.params.id.slice(0, 80)}.`, {
+        fix: 'GET /v1/alerts lists them.',
+      });
+    const notifications = await alerts.notificationsOf(alert.id);
+    return { ...toApiAlert(alert), notifications: notifications.map(toApiNotification) };
+  });
+
+  for (const word of ['acknowledge', 'resolve'] as const) {
+    app.post<ById>(`/v1/alerts/:id/${word}`, manage, async (request) => {
+      const { note } = readJson(request, WORD);
+      return toApiAlert(await alerts[word](request.params.id, note, callerOf(request)));
+    });
+  }
+}
