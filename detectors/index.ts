@@ -29,10 +29,13 @@ export interface Detectors {
   runOnce(): Promise<RunResult>;
 }
 
+/** JudgeContext is what a judgement without a queue works with. */
+export interface JudgeContext extends Pick<DetectorsContext, 'store' | 'log'> {
+  readonly config: Pick<Config, 'detectors'>;
+}
+
 /** openJudge is the detectors without a queue: what `backtest` runs over a file. */
-export function openJudge(
-  context: Pick<DetectorsContext, 'config' | 'store' | 'log'>,
-): (scope: Scope) => Promise<Detection[]> {
+export function openJudge(context: JudgeContext): (scope: Scope) => Promise<Detection[]> {
   const enabled = enabledDetectors(context.config.detectors);
   return async (scope) => (await judgeScope(context.store, enabled, scope, context.log)).detections;
 }

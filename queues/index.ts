@@ -19,6 +19,7 @@ export type {
   Workers,
 } from './contract.ts';
 export { RetryLater } from './contract.ts';
+export { createMemoryQueues, createMemoryState } from './memory.ts';
 export { findRedisServer } from './server.ts';
 
 /** Tries of one notification before it is given up and said so. */
