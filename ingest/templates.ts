@@ -109,12 +109,12 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
     for (const prefix of found) {
       if (wild.has(prefix)) continue;
       wild.add(prefix);
+      cache.clear();
       let node: Node | undefined = root;
       for (const segment of prefix.split('/').slice(1)) node = node?.children.get(segment);
       if (node === undefined) continue;
       node.wild = true;
       node.children.clear();
-      cache.clear();
     }
   }
 
@@ -167,31 +167,37 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
 
   async function prepare(paths: readonly string[], now: number): Promise<void> {
     if (now - syncedAt >= SYNC_MS || now < syncedAt) await sync(now);
-    const fresh = new Map<string, ReadPath>();
-    for (const path of paths) {
-      if (path !== '' && !fresh.has(path) && cache.get(path) === undefined) fresh.set(path, readPath(path));
-    }
-    if (fresh.size === 0) return;
     if (nodes > NODES_LIMIT) {
       nodes = 0;
       root = nodeAt('', false);
     }
-    // Level by level: whether a segment is variable decides under which prefix the next one is counted.
+    // What turns wild in this batch also changes those of its paths that were known before: those are read again.
+    for (let before = -1; before !== wild.size; ) {
+      before = wild.size;
+      const fresh = new Map<string, ReadPath>();
+      for (const path of paths) {
+        if (path !== '' && !fresh.has(path) && cache.get(path) === undefined) fresh.set(path, readPath(path));
+      }
+      if (fresh.size > 0) await settle(fresh);
+    }
+  }
+
+  /** settle learns level by level, because whether a segment is variable decides under which prefix the next one is counted. */
+  async function settle(fresh: ReadonlyMap<string, ReadPath>): Promise<void> {
     for (;;) {
       const unknown = new Map<Node, Set<string>>();
       for (const [path, { segments, replaced }] of fresh) {
         const at = walk(segments);
         if (!('node' in at)) {
           const template = at === root ? '/' : at.prefix;
-          // Kept unless a prefix turns wild in this very batch; that clears the cache, and the next round fills it again.
           if (path.length <= CACHED_PATH_LENGTH)
             cache.set(path, { template, replaced, method: '', endpoint: template });
-        } else {
-          const names = unknown.get(at.node) ?? new Set<string>();
-          unknown.set(at.node, names);
-          // More than the limit prove nothing more.
-          if (names.size < mostChildren) names.add(at.child);
+          continue;
         }
+        const names = unknown.get(at.node) ?? new Set<string>();
+        unknown.set(at.node, names);
+        // More than the limit prove nothing more.
+        if (names.size < mostChildren) names.add(at.child);
       }
       if (unknown.size === 0) return;
       await learn(unknown);

@@ -325,7 +325,6 @@ it('any JSON object is a value: events, rejected or skipped, never an exception'
         expect(['events', 'rejected', 'skipped']).toContain(format.parse(found as Record<string, unknown>, NOW).kind);
       }
     }),
-    { numRuns: 500 },
   );
 });
 
