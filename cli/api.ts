@@ -128,7 +128,7 @@ function unreachable(url: string, error: unknown): TokenwatchError {
   return new TokenwatchError(
     'connection_lost',
     'transient',
-    `the connection to ${url} broke: ${cause?.code ?? errorText(error)}`,
+    `the connection to ${url} broke: ${cause?.code ?? errorText(error instanceof Error ? (error.cause ?? error) : error)}`,
     {
       fix: 'Try again; what was sent before may be sent again without harm.',
       cause: error,

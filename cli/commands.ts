@@ -1,10 +1,15 @@
-import { alerts } from './alerts.ts';
-import { check } from './check.ts';
 import type { Command } from './command.ts';
-import { importCommand } from './import.ts';
-import { key } from './key.ts';
-import { sql } from './sql.ts';
-import { up } from './up.ts';
 
-/** COMMANDS is every command there is: a new one is one file and one line here. */
-export const COMMANDS: readonly Command[] = [up, importCommand, sql, alerts, key, check];
+/**
+ * COMMANDS is every command there is, by name: a new one is one file and one line here. Each is loaded when it is asked
+ * for only, so that `tokenwatch sql` does not wait for the detectors.
+ */
+export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  up: async () => (await import('./up.ts')).up,
+  import: async () => (await import('./import.ts')).importCommand,
+  backtest: async () => (await import('./backtest.ts')).backtest,
+  sql: async () => (await import('./sql.ts')).sql,
+  alerts: async () => (await import('./alerts.ts')).alerts,
+  key: async () => (await import('./key.ts')).key,
+  check: async () => (await import('./check.ts')).check,
+};

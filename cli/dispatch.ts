@@ -18,7 +18,9 @@ export async function runCommand(argv: readonly string[], io: Io): Promise<numbe
 
 async function dispatch(argv: readonly string[], io: Io): Promise<number> {
   const cli = cac('tokenwatch');
-  for (const command of COMMANDS) {
+  const asked = argv[2] ?? '';
+  const load = Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]!] : Object.values(COMMANDS);
+  for (const command of await Promise.all(load.map((one) => one()))) {
     const added = cli.command(command.usage, command.about);
     for (const { flags, about, preset } of command.options) {
       added.option(flags, about, preset === undefined ? undefined : { default: preset });
@@ -55,7 +57,7 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
     cli.outputHelp();
     return 0;
   }
-  const names = COMMANDS.map((command) => command.usage.split(' ')[0] as string);
+  const names = Object.keys(COMMANDS);
   const meant = nearest(name, names);
   throw usageError(
     `there is no command "${name}"${meant === null ? '' : `; did you mean ${meant}?`}`,
