@@ -1,11 +1,14 @@
-import { errorText, isTransient, type Logger, TokenwatchError } from '../core/index.ts';
+import type { AlertsConfig } from '../config/index.ts';
+import { type Alert, errorText, isTransient, type Logger, TokenwatchError } from '../core/index.ts';
 import { NOTIFY_ATTEMPTS, type NotificationJob, RetryLater } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
 import type { Channel } from './channels/index.ts';
 import { historiesOf, type LogEntry, stateAfter } from './history.ts';
-import { loadAlerts } from './load.ts';
+import { DETECTIONS_LOADED } from './load.ts';
 import type { AlertMetrics } from './metrics.ts';
-import { historyOf, notificationsOf } from './queries.ts';
+import { planNotifications } from './notify.ts';
+import { assembleAlert } from './policy.ts';
+import { detectionsOf, historyOf, notificationsOf } from './queries.ts';
 import { renderAlert } from './render.ts';
 import { encodeNotification, type NotificationRecord } from './rows.ts';
 
@@ -15,6 +18,7 @@ export const GIVE_UP_AFTER_MS = 24 * 3_600_000;
 /** DeliverContext is what delivering works on. */
 export interface DeliverContext {
   readonly store: Store;
+  readonly config: AlertsConfig;
   readonly channels: ReadonlyMap<string, Channel>;
   readonly now: () => number;
   readonly signal: AbortSignal;
@@ -45,13 +49,26 @@ export function createDeliver(context: DeliverContext): Deliver {
   return async (job, attempt) => {
     const waiting = unrecorded.get(job.id);
     if (waiting !== undefined) return record(waiting);
-    const known = await fromStore(store.read(notificationsOf, { alerts: [job.alert] }));
+    const alerts = [job.alert];
+    const [known, entries, detections] = await fromStore(
+      Promise.all([
+        store.read(notificationsOf, { alerts }),
+        store.read(historyOf, { alerts }),
+        store.read(detectionsOf, { alerts, limit: DETECTIONS_LOADED }),
+      ]),
+    );
     if (known.some(({ id }) => id === job.id)) return;
 
     const channel = channels.get(job.channel);
-    const log = await fromStore(store.read(historyOf, { alerts: [job.alert] }));
-    const history = historiesOf(log).get(job.alert) ?? [];
-    const since = askedAt(history, job, now());
+    const history = historiesOf(entries).get(job.alert) ?? [];
+    const alert =
+      history.length === 0
+        ? null
+        : assembleAlert(
+            stateAfter(history),
+            detections.map(({ detection }) => detection),
+          );
+    const since = askedAt(history, job, context.config, now());
     const outcome = (status: 'sent' | 'failed', error: string): NotificationRecord => {
       const at = now();
       return {
@@ -70,7 +87,7 @@ export function createDeliver(context: DeliverContext): Deliver {
     };
 
     try {
-      const delivery = await send(job, attempt, channel, history);
+      const delivery = await send(job, attempt, channel, alert);
       await record(outcome('sent', delivery.note));
     } catch (error) {
       // Sent already: what failed is the recording, and its retry must not end in a second message.
@@ -90,19 +107,13 @@ export function createDeliver(context: DeliverContext): Deliver {
     }
   };
 
-  async function send(
-    job: NotificationJob,
-    attempt: number,
-    channel: Channel | undefined,
-    history: readonly LogEntry[],
-  ) {
+  async function send(job: NotificationJob, attempt: number, channel: Channel | undefined, alert: Alert | null) {
     if (channel === undefined) {
       throw new TokenwatchError('channel_unknown', 'config', `Channel ${job.channel} is not in the configuration.`, {
         fix: `Add alerts.channels.${job.channel}, or take it out of alerts.routes.`,
       });
     }
-    const [alert] = history.length === 0 ? [] : await fromStore(loadAlerts(store, [stateAfter(history)]));
-    if (alert === undefined) {
+    if (alert === null) {
       // A replica may be behind the one that took the alert.
       throw new TokenwatchError('alert_not_found', 'transient', `Alert ${job.alert} is not in the store.`);
     }
@@ -124,14 +135,10 @@ async function fromStore<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** askedAt is when the reason for a message arose, wall time: its first or newest detection, or the word that resolved it. */
-function askedAt(history: readonly LogEntry[], job: NotificationJob, now: number): number {
-  if (job.reason === 'resolved') {
-    return history.find((entry) => entry.kind === 'resolved')?.recordedAt ?? now;
-  }
-  const times = history.filter((entry) => entry.detectedAt > 0).map((entry) => entry.detectedAt);
-  if (times.length === 0) return now;
-  return job.reason === 'first' ? Math.min(...times) : Math.max(...times);
+/** askedAt is when the reason for a message arose, wall time; now for one that the configuration no longer asks for. */
+function askedAt(history: readonly LogEntry[], job: NotificationJob, config: AlertsConfig, now: number): number {
+  const planned = planNotifications(history, config, { since: 0, maxAgeMs: config.maxAgeMs, wasSent: () => true });
+  return planned.find((message) => message.job.id === job.id)?.askedAt ?? now;
 }
 
 function fixOf(error: unknown): string {

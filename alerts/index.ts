@@ -9,7 +9,7 @@ import { changeState, type Word } from './manage.ts';
 import { createAlertMetrics } from './metrics.ts';
 import { notificationsOf } from './queries.ts';
 import type { AlertPage, NotificationRecord } from './rows.ts';
-import { changedHistories, enqueueMessages, foldNew, type RunContext } from './run.ts';
+import { changedHistories, enqueueMessages, foldNew, type RunContext, UNFOLDED_LOOKBACK_MS } from './run.ts';
 
 export { createChannel } from './channels/index.ts';
 export type { AlertFilter } from './load.ts';
@@ -19,8 +19,10 @@ export { type RenderedAlert, renderAlert } from './render.ts';
 export { type AlertPage, type NotificationRecord, toApiNotification } from './rows.ts';
 export { renderText } from './text.ts';
 
-/** How often a process derives the messages of all recent changes again, rather than of its own run's only. */
+/** How often a process looks for what earlier runs may have lost, rather than at what is new only, */
 const RECOVER_EVERY_MS = 15_000;
+/** and how often when there are new findings all the time. */
+const RECOVER_AT_LAST_MS = 60_000;
 
 /** AlertsContext is what alerting is given. */
 export interface AlertsContext {
@@ -70,6 +72,7 @@ export function openAlerts(context: AlertsContext): Alerts {
   const running: RunContext = { store, queues, config };
   const deliver = createDeliver({
     store,
+    config,
     channels,
     now: () => clock.now(),
     signal: stopping.signal,
@@ -80,18 +83,24 @@ export function openAlerts(context: AlertsContext): Alerts {
   let recoveredAt = Number.NEGATIVE_INFINITY;
   const run = async (): Promise<AlertRun> => {
     const now = clock.now();
-    const step = await foldNew(running, now);
-    for (const { kind, finding } of step.changes) if (kind === 'opened') metrics.opened(finding.severity);
-    const recover = now - recoveredAt >= RECOVER_EVERY_MS;
-    const histories = recover ? await changedHistories(running, now) : step.histories;
-    const enqueued = await enqueueMessages(running, histories, now);
-    // Only now: a recovery that failed half way is due again at once.
-    if (recover) recoveredAt = now;
-    const opened = step.changes.filter(({ kind }) => kind === 'opened').length;
-    if (step.changes.length > 0 || enqueued.length > 0) {
-      log.info({ opened, grew: step.changes.length - opened, enqueued: enqueued.length }, 'alerts');
+    const quietFor = now - recoveredAt;
+    const due = quietFor >= RECOVER_EVERY_MS;
+    const step = await foldNew(running, now, due ? UNFOLDED_LOOKBACK_MS.all : UNFOLDED_LOOKBACK_MS.recent);
+    const openings = step.changes.filter(({ kind }) => kind === 'opened');
+    for (const { finding } of openings) metrics.opened(finding.severity);
+    const openedNow = new Set(openings.map(({ alert }) => alert));
+    const enqueued = [...(await enqueueMessages(running, step.histories, now, openedNow))];
+    // New findings go first: looking at a day's changes again must not make a page wait, nor wait for ever itself.
+    if (due && (step.changes.length === 0 || quietFor >= RECOVER_AT_LAST_MS)) {
+      enqueued.push(...(await enqueueMessages(running, await changedHistories(running, now), now)));
+      // Only now: a recovery that failed half way is due again at once.
+      recoveredAt = now;
     }
-    return { more: step.more, opened, grew: step.changes.length - opened, enqueued };
+    const opened = openings.length;
+    const grew = step.changes.length - opened;
+    const jobs = [...new Map(enqueued.map((job) => [job.id, job])).values()];
+    if (opened + grew + jobs.length > 0) log.info({ opened, grew, enqueued: jobs.length }, 'alerts');
+    return { more: step.more, opened, grew, enqueued: jobs };
   };
 
   const say = (id: string, kind: Word['kind'], note: string, by: string) => {

@@ -50,6 +50,13 @@ export interface PlanOptions {
   readonly wasSent: (channel: string) => boolean;
 }
 
+/** PlannedMessage is a message that an alert's log calls for. */
+export interface PlannedMessage {
+  readonly job: NotificationJob;
+  /** When the reason for it arose, wall time: the step's first detection, or the word that resolved the alert. */
+  readonly askedAt: number;
+}
+
 /**
  * planNotifications derives from one alert's log every message that it asks for. The ids follow from what is said, never
  * from when it was derived: deriving again, on any process, asks for the same messages.
@@ -58,8 +65,8 @@ export function planNotifications(
   history: readonly LogEntry[],
   config: Pick<AlertsConfig, 'routes' | 'channels'>,
   options: PlanOptions,
-): NotificationJob[] {
-  const jobs: NotificationJob[] = [];
+): PlannedMessage[] {
+  const planned: PlannedMessage[] = [];
   const told = new Map<string, Told>();
   let before: AlertState | null = null;
   for (const step of stepsOf(history)) {
@@ -69,10 +76,11 @@ export function planNotifications(
     before = step.after;
     for (const { channel, reason } of messages) {
       told.set(channel, step.after);
-      if (step.recordedAt >= options.since) jobs.push(notificationJob(step.after, channel, reason));
+      if (step.recordedAt < options.since) continue;
+      planned.push({ job: notificationJob(step.after, channel, reason), askedAt: askedAt(step) });
     }
   }
-  return jobs;
+  return planned;
 }
 
 function messagesOf(
@@ -87,6 +95,11 @@ function messagesOf(
     const reason = notifyReason(told.get(channel) ?? null, before, step.after);
     return reason === null ? [] : [{ channel, reason }];
   });
+}
+
+function askedAt(step: Step): number {
+  const found = step.entries.filter((entry) => entry.detectedAt > 0).map((entry) => entry.detectedAt);
+  return saysResolved(step) || found.length === 0 ? step.recordedAt : Math.min(...found);
 }
 
 function saysResolved(step: Step): boolean {

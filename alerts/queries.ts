@@ -20,13 +20,16 @@ export interface FoundFinding extends Finding {
   readonly detectedAt: number;
 }
 
-/** unfolded finds detections that are in no alert yet, oldest first. */
-export const unfolded = defineQuery<{ since: number; limit: number }, FoundFinding>(
+/** unfolded finds detections that are in no alert yet, oldest first; `logSince` is before anything they can be recorded at. */
+export const unfolded = defineQuery<{ since: number; logSince: number; limit: number }, FoundFinding>(
   'alerts.unfolded',
   `SELECT id, detector, token, lineage, owner, severity, surprise, window_to, detected_at
    FROM detections
    WHERE detected_at >= fromUnixTimestamp64Milli({since:Int64})
-     AND id NOT IN (SELECT detection FROM alert_log WHERE detection != '')
+     AND id NOT IN (
+       SELECT detection FROM alert_log
+       WHERE detection != '' AND recorded_at >= fromUnixTimestamp64Milli({logSince:Int64})
+     )
    ORDER BY detected_at, id
    LIMIT 1 BY id
    LIMIT {limit:UInt32}`,

@@ -10,8 +10,8 @@ import { encodeLogEntry } from './rows.ts';
 
 const DAY_MS = 24 * 3_600_000;
 
-/** UNFOLDED_LOOKBACK_MS is how long a detection may wait for an alert run, wall time. */
-export const UNFOLDED_LOOKBACK_MS = 14 * DAY_MS;
+/** UNFOLDED_LOOKBACK_MS is how long a detection may wait for an alert run, wall time; RECENT is how far an ordinary run looks. */
+export const UNFOLDED_LOOKBACK_MS = { recent: 3_600_000, all: 14 * DAY_MS } as const;
 
 /** RECOVERY_LOOKBACK_MS is how long after a change its messages are still derived again, wall time. */
 export const RECOVERY_LOOKBACK_MS = DAY_MS;
@@ -36,10 +36,14 @@ export interface FoldStep {
   readonly more: boolean;
 }
 
-/** foldNew puts the detections that are in no alert yet into alerts and writes the log; a repeat changes nothing. */
-export async function foldNew(context: RunContext, now: number): Promise<FoldStep> {
+/**
+ * foldNew puts the detections of the last `lookbackMs` that are in no alert yet into alerts and writes the log; a repeat
+ * changes nothing.
+ */
+export async function foldNew(context: RunContext, now: number, lookbackMs: number): Promise<FoldStep> {
   const { store } = context;
-  const found = await store.read(unfolded, { since: now - UNFOLDED_LOOKBACK_MS, limit: FINDINGS_PER_RUN });
+  const since = now - lookbackMs;
+  const found = await store.read(unfolded, { since, logSince: since - DAY_MS, limit: FINDINGS_PER_RUN });
   if (found.length === 0) return { changes: [], histories: new Map(), more: false };
 
   const times = found.map((finding) => finding.time);
@@ -67,17 +71,22 @@ export async function changedHistories(context: RunContext, now: number): Promis
   return historiesOf(log);
 }
 
-/** enqueueMessages asks for the messages that the histories call for and that are not in the log of notifications. */
+/**
+ * enqueueMessages asks for the messages that the histories call for and that are not in the log of notifications. Nothing
+ * can have been said of the alerts that the caller just `opened`: for a new alert's page that is one read less.
+ */
 export async function enqueueMessages(
   context: RunContext,
   histories: ReadonlyMap<string, readonly LogEntry[]>,
   now: number,
+  opened: ReadonlySet<string> = new Set(),
 ): Promise<readonly NotificationJob[]> {
   const { config, queues, store } = context;
   if (Object.keys(config.channels).length === 0) return [];
   const jobs: NotificationJob[] = [];
   for (const ids of slices([...histories.keys()], ALERTS_PER_READ)) {
-    const records = await store.read(notificationsOf, { alerts: ids });
+    const older = ids.filter((alert) => !opened.has(alert));
+    const records = older.length === 0 ? [] : await store.read(notificationsOf, { alerts: older });
     const known = new Set(records.map((record) => record.id));
     const sent = new Set(records.filter((r) => r.status === 'sent').map((r) => `${r.alert} ${r.channel}`));
     for (const alert of ids) {
@@ -86,7 +95,7 @@ export async function enqueueMessages(
         maxAgeMs: config.maxAgeMs,
         wasSent: (channel) => sent.has(`${alert} ${channel}`),
       });
-      jobs.push(...planned.filter((job) => !known.has(job.id)));
+      jobs.push(...planned.map(({ job }) => job).filter((job) => !known.has(job.id)));
     }
   }
   if (jobs.length > 0) await queues.notify(jobs);

@@ -134,7 +134,7 @@ const said = (kind: 'acknowledged' | 'resolved', recordedAt: number) =>
 
 const soc = { channels: { soc: channels.soc! }, routes: [] };
 const plan = (history: LogEntry[], options: Partial<Parameters<typeof planNotifications>[2]> = {}) =>
-  planNotifications(history, soc, { since: 0, maxAgeMs: null, wasSent: () => true, ...options });
+  planNotifications(history, soc, { since: 0, maxAgeMs: null, wasSent: () => true, ...options }).map(({ job }) => job);
 const reasons = (history: LogEntry[], options: Partial<Parameters<typeof planNotifications>[2]> = {}) =>
   plan(history, options).map((job) => job.reason);
 

@@ -185,13 +185,20 @@ describe('a crash anywhere', () => {
     const bench = await openBench();
     await bench.found(detection());
     const config = { maxAgeMs: null, channels: {}, routes: [] };
-    await foldNew({ store: bench.store, queues: redis.queues, config }, bench.clock.now());
+    await foldNew({ store: bench.store, queues: redis.queues, config }, bench.clock.now(), HOUR);
     // Another process, later: it has nothing to fold, and still knows what to send.
     bench.clock.at += MINUTE;
     const { enqueued, opened } = await bench.another().runOnce();
     expect(opened).toBe(0);
     expect(enqueued.map((job) => job.reason)).toEqual(['first']);
     expect((await bench.another().runOnce()).enqueued).toEqual(enqueued);
+  });
+
+  it('before the alert run loses nothing: a detection waits for days', async () => {
+    const bench = await openBench();
+    await bench.found(detection());
+    bench.clock.at += 13 * 24 * HOUR;
+    expect(await bench.run()).toEqual(['soc first']);
   });
 
   it('of Redis while messages are queued loses nothing', async () => {
@@ -299,6 +306,18 @@ describe('delivery', () => {
     receiver.answer({ status: 429, headers: { 'retry-after': '60' } });
     await late.alerts.deliver(lateJob, 2);
     expect(await late.alerts.notificationsOf(lateJob.alert)).toMatchObject([{ status: 'failed' }]);
+  });
+
+  it('counts the delay from the finding that asked for the message, not from the alert’s beginning', async () => {
+    const bench = await openBench();
+    await bench.found(detection({ severity: 'low' }));
+    await bench.run();
+    bench.clock.at += 20 * HOUR;
+    await bench.found(geoDetection({ at: T0 + 20 * HOUR }));
+    bench.clock.at += 700;
+    expect(await bench.run()).toEqual(['soc first']);
+    const { id } = await only(bench.alerts);
+    expect(await bench.alerts.notificationsOf(id)).toMatchObject([{ reason: 'first', delayMs: 700 }]);
   });
 
   it('records a channel that is not configured any more', async () => {
