@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Alerts, openAlerts } from '../../alerts/index.ts';
 import { foldNew } from '../../alerts/run.ts';
@@ -17,9 +18,13 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([redis.close(), receiver.close()]));
 
-const stores: Store[] = [];
+/** Databases that are left behind slow the embedded engine down for those that follow. */
+const stores: { store: Store; database: string }[] = [];
 afterEach(async () => {
-  await Promise.all(stores.splice(0).map((store) => store.close()));
+  for (const { store, database } of stores.splice(0)) {
+    await rows(store, `DROP DATABASE ${database}`);
+    await store.close();
+  }
 });
 
 /** Bench is one deployment: a store of its own, the shared Redis, a clock that the test moves. */
@@ -35,8 +40,9 @@ interface Bench {
 }
 
 async function openBench(config: Partial<AlertsConfig> = {}): Promise<Bench> {
-  const store = await openTestStore();
-  stores.push(store);
+  const database = `test_${randomBytes(6).toString('hex')}`;
+  const store = await openTestStore({ database });
+  stores.push({ store, database });
   const clock = { at: T0 + 1_000, now: () => clock.at };
   const alertsConfig: AlertsConfig = {
     maxAgeMs: null,
