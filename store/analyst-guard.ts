@@ -114,17 +114,19 @@ export function boundedSql(statement: Statement): string {
   return select && isSetOperation(statement.tokens) ? `SELECT * FROM (${statement.sql})` : statement.sql;
 }
 
+/** refuseShape judges what kind of statement it is and which clauses it has, before the engine is asked anything more. */
+export function refuseShape(statement: Statement): Refusal {
+  return refuseKind(statement.tokens) ?? refuseClauses(statement);
+}
+
 /**
- * refuseUnlessRead judges a statement by the names that the engine knows: one read, of the product's tables, with functions
- * that compute from their arguments alone. Names are judged wherever they stand, called or not: the engine takes a
- * function's name as an argument too (`arrayMap(file, [...])`).
+ * refuseUnlessRead judges a statement, by its shape and by the names that the engine knows: one read, of the product's
+ * tables, with functions that compute from their arguments alone. Names are judged wherever they stand, called or not: the
+ * engine takes a function's name as an argument too (`arrayMap(file, [...])`).
  */
 export function refuseUnlessRead(statement: Statement, catalogue: Catalogue): Refusal {
   return (
-    refuseKind(statement.tokens) ??
-    refuseClauses(statement) ??
-    refuseFunctions(statement.tokens, catalogue) ??
-    refuseTables(statement.tokens, catalogue)
+    refuseShape(statement) ?? refuseFunctions(statement.tokens, catalogue) ?? refuseTables(statement.tokens, catalogue)
   );
 }
 

@@ -12,9 +12,9 @@ export interface SqlToken {
 /** One pattern for each kind of token, tried in this order. */
 const PATTERNS: readonly (readonly [kind: SqlToken['kind'], pattern: RegExp])[] = [
   ['word', /[A-Za-z_]\w*/y],
-  ['quoted', /`((?:[^`\\]|\\[\s\S]|``)*)`/y],
-  ['quoted', /"((?:[^"\\]|\\[\s\S]|"")*)"/y],
-  ['string', /'(?:[^'\\]|\\[\s\S]|'')*'/y],
+  ['quoted', /`((?:[^`\\]+|\\[\s\S]|``)*)`/y],
+  ['quoted', /"((?:[^"\\]+|\\[\s\S]|"")*)"/y],
+  ['string', /'(?:[^'\\]+|\\[\s\S]|'')*'/y],
   ['number', /\d[\w.]*(?:[eE][+-]?\d+)?/y],
   ['sign', /(?!--|\/\*)[-+*/%=<>!|&^~?:;,.()[\]{}@]/y],
 ];

@@ -5,6 +5,7 @@ import {
   type Catalogue,
   type FunctionFact,
   readStatement,
+  refuseShape,
   refuseUnlessRead,
   type Statement,
 } from './analyst-guard.ts';
@@ -89,7 +90,7 @@ async function analyseOn(
   limits: AnalystLimits,
 ): Promise<AnalystResult> {
   const statement = await parse(client, sql);
-  const refusal = refuseUnlessRead(statement, await lookUp(client, statement.names));
+  const refusal = refuseShape(statement) ?? refuseUnlessRead(statement, await lookUp(client, statement.names));
   if (refusal !== null) throw new SqlError('sql_refused', refusal.message, { fix: refusal.fix });
   const format = statement.format ?? options.defaultFormat;
   const settings: ClickHouseSettings = {
@@ -200,7 +201,9 @@ async function ask(
   query: string,
   query_params: Record<string, unknown>,
 ): Promise<Record<string, unknown>[]> {
-  const result = await attempt(client.query({ query, query_params, format: 'JSONEachRow' }), null);
+  // A long query would not fit into a URL.
+  const work = client.query({ query, query_params, format: 'JSONEachRow', use_multipart_params_auto: true });
+  const result = await attempt(work, null);
   return result.json<Record<string, unknown>>();
 }
 

@@ -216,6 +216,9 @@ const HONEST: readonly (readonly [sql: string, first: unknown])[] = [
   ['SELECT concat(`token`, \'é\') AS "weird name" FROM events ORDER BY 1 LIMIT 1', { 'weird name': 'tok_aé' }],
   ["SELECT version() != '' AS v, hostName() != '' AS h", { v: 1, h: 1 }],
   ["SELECT if(ip = '', 'unknown', ip) AS ip FROM events LIMIT 1", { ip: '203.0.113.9' }],
+  // Names and texts that look like calls are names and texts.
+  ["SELECT 1 AS `x\\`, file('/etc/passwd') AS \\`y`", { "x`, file('/etc/passwd') AS `y": 1 }],
+  ["SELECT '\\'' AS a, ')file(''x' AS b, $$;'\"`$$ AS c", { a: "'", b: ")file('x", c: ';\'"`' }],
   ['SELECT status, count() FROM events GROUP BY ALL WITH TOTALS HAVING count() > 100', undefined],
 ];
 
@@ -367,6 +370,11 @@ describe.each([
     await expect(analyst.analyse(`SELECT '${'x'.repeat(200_000)}'`, options)).rejects.toMatchObject({
       code: 'sql_refused',
     });
+  });
+
+  test('a long query is read as any other', async () => {
+    const long = `SELECT length('${"\\'é".repeat(25_000)}') AS n, [${'1,'.repeat(2_000)}1][1] AS one`;
+    expect((await analyst.analyse(long, options)).body.toString()).toBe('{"n":75000,"one":1}\n');
   });
 
   test('placeholders carry values, never names', async () => {
