@@ -22,11 +22,23 @@ export function isoFast(time: number): string {
   return `${lastPrefix}${seconds < 10 ? '0' : ''}${seconds}.${millis < 10 ? '00' : millis < 100 ? '0' : ''}${millis}Z`;
 }
 
+/** All rows of a batch carry one received_at, far from their own times: it would throw out the minute kept above. */
+let lastReceivedAt = Number.NaN;
+let lastReceivedText = '';
+
+function isoReceived(time: number): string {
+  if (time !== lastReceivedAt) {
+    lastReceivedText = new Date(time).toISOString();
+    lastReceivedAt = time;
+  }
+  return lastReceivedText;
+}
+
 /** encodeUsage writes a row of `events` as one JSONCompactEachRow line, columns as in EVENT_COLUMNS. */
 export function encodeUsage(row: UsageRow): string {
   return JSON.stringify([
     isoFast(row.time),
-    isoFast(row.receivedAt),
+    isoReceived(row.receivedAt),
     row.id,
     row.token,
     row.lineage,
