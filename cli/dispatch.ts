@@ -19,7 +19,8 @@ export async function runCommand(argv: readonly string[], io: Io): Promise<numbe
 async function dispatch(argv: readonly string[], io: Io): Promise<number> {
   const cli = cac('tokenwatch');
   const asked = argv[2] ?? '';
-  const load = Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]!] : Object.values(COMMANDS);
+  const needsNone = asked === '--version' || asked === '-v';
+  const load = Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]!] : needsNone ? [] : Object.values(COMMANDS);
   for (const command of await Promise.all(load.map((one) => one()))) {
     const added = cli.command(command.usage, command.about);
     for (const { flags, about, preset } of command.options) {
