@@ -8,6 +8,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   up: async () => (await import('./up.ts')).up,
   import: async () => (await import('./import.ts')).importCommand,
   backtest: async () => (await import('./backtest.ts')).backtest,
+  demo: async () => (await import('./demo.ts')).demo,
   sql: async () => (await import('./sql.ts')).sql,
   alerts: async () => (await import('./alerts.ts')).alerts,
   key: async () => (await import('./key.ts')).key,

@@ -5,6 +5,9 @@ import { COMMANDS } from './commands.ts';
 import { reportError } from './ui/report-error.ts';
 import { version } from './version.ts';
 
+/** Stands for a lone `-`, which means standard input: the parser would take it for a flag without a name. */
+const DASH = '\u0000-';
+
 /** runCommand runs the command that `argv` (as in process.argv) names and returns the exit code; it prints errors itself. */
 export async function runCommand(argv: readonly string[], io: Io): Promise<number> {
   try {
@@ -30,13 +33,16 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
     added.action((...values: unknown[]) => {
       const options = values.pop() as Record<string, unknown>;
       const args = values.flat().filter((value) => value !== undefined);
-      return command.run({ args: args.map(String), options }, io);
+      return command.run({ args: args.map((arg) => (arg === DASH ? '-' : String(arg))), options }, io);
     });
   }
   cli.help();
   cli.version(version());
   try {
-    cli.parse([...argv], { run: false });
+    cli.parse(
+      argv.map((arg) => (arg === '-' ? DASH : arg)),
+      { run: false },
+    );
   } catch (error) {
     throw wrongUse(error);
   }
