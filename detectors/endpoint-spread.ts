@@ -187,10 +187,10 @@ function evidenceOf(values: readonly MetValue[], at: number) {
     endpoint: value.value,
     first_seen: new Date(value.met).toISOString(),
     calls: value.calls,
-    refused_or_missing: value.failed,
-    owner_tokens_before: value.peersBefore,
-    owner_tokens_same_day: value.peersRecent.filter((met) => met <= at).length,
-    other_owners_tokens: value.fleetBefore,
+    refused: value.failed,
+    peers_before: value.peersBefore,
+    peers_today: value.peersRecent.filter((met) => met <= at).length,
+    others: value.fleetBefore,
   }));
 }
 

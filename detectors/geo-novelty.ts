@@ -66,7 +66,7 @@ const sightings = defineQuery<
   `SELECT
      fresh.lineage AS lineage,
      fresh.country AS country,
-     arraySort(groupArrayIf(${MAX_CALLS})((toUnixTimestamp64Milli(call.time), call.ip, call.endpoint, call.status, call.user_agent), call.country = fresh.country)) AS calls,
+     groupArraySortedIf(${MAX_CALLS})((toUnixTimestamp64Milli(call.time), call.ip, call.endpoint, call.status, call.user_agent), call.country = fresh.country) AS calls,
      minIf(toUnixTimestamp64Milli(call.time), call.country NOT IN ('', fresh.country)) AS home_after
    FROM (
      SELECT pair.1 AS lineage, pair.2 AS country, pair.3 AS met
@@ -76,7 +76,6 @@ const sightings = defineQuery<
      SELECT lineage, time, ip, toString(endpoint) AS endpoint, status, toString(country) AS country, toString(user_agent) AS user_agent
      FROM events
      WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64}) AND lineage IN {lineages:Array(String)}
-     ORDER BY time
    ) AS call ON call.lineage = fresh.lineage
    WHERE toUnixTimestamp64Milli(call.time) >= fresh.met
    GROUP BY fresh.lineage, fresh.country`,

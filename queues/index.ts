@@ -165,7 +165,8 @@ export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, cont
               attempts: NOTIFY_ATTEMPTS,
               backoff: { type: 'notify' },
               removeOnComplete: { age: 3_600 },
-              removeOnFail: { age: 86_400 },
+              // Given up is written down by the sender; a job that is gone can be asked for again.
+              removeOnFail: true,
             },
           })),
         );

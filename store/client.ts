@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -180,8 +181,9 @@ async function insertLines(
     values: Readable.from([lines.join('\n')], { objectMode: false }),
     // All of them, every time: the embedded engine keeps a setting for the statements that follow.
     clickhouse_settings: {
-      insert_deduplication_token: token,
-      insert_deduplicate: token === '' ? 0 : 1,
+      // Without a token the engine goes by the content, and two equal rows are both wanted: each insert is its own.
+      insert_deduplication_token: token === '' ? randomUUID() : token,
+      insert_deduplicate: 1,
       deduplicate_blocks_in_dependent_materialized_views: 1,
       async_insert: 0,
       date_time_input_format: 'best_effort',
