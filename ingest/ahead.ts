@@ -21,8 +21,12 @@ export interface AheadContext {
 export interface Ahead {
   /** store writes the batch ahead, stores it and gives the answers in the order of the parts. */
   store(parts: readonly Part[], receivedAt: number): Promise<LineCounts[]>;
-  /** tend renews this process's lease, finishes its own unfinished batches, and takes over those of dead processes. */
+  /** renew keeps this process's lease: while it lives, its batches are its own. */
+  renew(): Promise<void>;
+  /** tend finishes this process's unfinished batches, and takes over those of dead processes. */
   tend(): Promise<void>;
+  /** leave ends the lease, so that what is unfinished is taken over at once. */
+  leave(): Promise<void>;
 }
 
 interface Unfinished {
@@ -89,8 +93,10 @@ export function createAhead({ requests, sink, held, log, owner }: AheadContext):
   return {
     store: storeParts,
 
+    renew: () => requests.lease(owner, LEASE_MS),
+    leave: () => requests.lease(owner, 1),
+
     async tend() {
-      await requests.lease(owner, LEASE_MS);
       for (const entry of [...unfinished.values()]) await retry(entry);
       for (const { batch, payload } of await requests.orphans(owner)) {
         log.info({ batch }, 'Storing a batch that a process left behind.');

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Authenticate, errorText, type Logger, TokenwatchError } from '../core/index.ts';
 import { FORMATS, formatNamed, type LogFormat } from './formats/index.ts';
@@ -109,6 +110,8 @@ export async function registerRoutes(app: FastifyInstance, context: RoutesContex
         return reply.hijack();
       }
       return unavailable(reply, error);
+    } finally {
+      drain(request.raw);
     }
   }
 
@@ -153,6 +156,17 @@ export async function registerRoutes(app: FastifyInstance, context: RoutesContex
       'Send the same request again.',
     );
   }
+}
+
+/**
+ * drain lets the rest of a body that was not read to its end run off: a sender that is still writing reads the answer only
+ * afterwards. The server's request timeout bounds it.
+ */
+function drain(raw: IncomingMessage): void {
+  if (raw.readableEnded || raw.destroyed) return;
+  // The listener of the reader that stopped would keep the stream from flowing.
+  raw.removeAllListeners('readable');
+  raw.resume();
 }
 
 function refuse(reply: FastifyReply, status: number, code: string, message: string, fix: string): IngestAnswer {

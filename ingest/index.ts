@@ -98,20 +98,25 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
     metrics,
   });
 
+  const failed = (error: unknown): void =>
+    log.warn({ error: errorText(error) }, 'Batches written ahead could not be looked after; tried again soon.');
   let tending: Promise<void> | null = null;
   const tend = (): Promise<void> => {
     tending ??= ahead
       .tend()
-      .catch((error) =>
-        log.warn({ error: errorText(error) }, 'Batches written ahead could not be looked after; tried again soon.'),
-      )
+      .catch(failed)
       .finally(() => {
         tending = null;
       });
     return tending;
   };
+  await ahead.renew();
   await tend();
-  const timer = setInterval(tend, context.tendMs ?? TEND_MS);
+  const timer = setInterval(() => {
+    // Apart, because tending may wait for a slow store for longer than the lease lasts.
+    ahead.renew().catch(failed);
+    void tend();
+  }, context.tendMs ?? TEND_MS);
   timer.unref();
 
   return {
@@ -122,6 +127,7 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
       clearInterval(timer);
       await batcher.flush();
       await tending;
+      await ahead.leave().catch(failed);
       geo.close();
     },
   };

@@ -260,6 +260,18 @@ describe('bad input costs itself and nothing else', () => {
     expect((await receiver.post(ndjson([event()]))).status).toBe(200);
   });
 
+  test('a sender that is still writing when it is refused gets its answer, and may go on with the connection', async () => {
+    const narrow = await startReceiver(engines.store, engines.queues, { config: { bodyLimitBytes: 1 << 20 } });
+    const body = `${ndjson([event({ token: 'tok_too_large' })])}\n${'{"a":1}\n'.repeat(4 << 20)}`;
+    for (let i = 0; i < 2; i++) {
+      const { status, body: answer } = await narrow.post(body);
+      expect({ status, code: answer.error.code }).toEqual({ status: 413, code: 'body_too_large' });
+      expect((await narrow.post(body, { headers: { authorization: 'Bearer wrong' } })).status).toBe(401);
+    }
+    expect(await stored(engines.store, 'tok_too_large')).toBe(1);
+    await narrow.close();
+  });
+
   test('a sender that goes away in the middle leaves nothing held', async () => {
     const { hostname, port } = new URL(receiver.url);
     const socket = connect(Number(port), hostname);
