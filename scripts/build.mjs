@@ -1,7 +1,9 @@
-// Compiles to dist/ and copies what is not TypeScript. Node built-ins only; `node scripts/build.mjs` builds always.
+// Compiles to dist/ and copies what is not TypeScript. Node built-ins only; `node scripts/build.mjs` builds always,
+// with `--if-needed` only when the sources have changed.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -46,15 +48,28 @@ export async function build(root) {
       mkdirSync(dirname(join(root, next, file)), { recursive: true });
       cpSync(join(root, file), join(root, next, file));
     }
+    // The package's bin: npx runs it as a program.
+    chmodSync(join(root, next, 'cli', 'main.js'), 0o755);
     writeFileSync(join(root, next, '.stamp'), stamp);
-    rmSync(join(root, 'dist'), { recursive: true, force: true });
-    renameSync(join(root, next), join(root, 'dist'));
+    putInPlace(join(root, next), join(root, 'dist'));
   } finally {
     rmSync(join(root, next), { recursive: true, force: true });
   }
 }
 
-function fingerprint(root) {
+/** Two builds may end at the same moment: the later one wins. */
+function putInPlace(from, to, tries = 5) {
+  try {
+    rmSync(to, { recursive: true, force: true });
+    renameSync(from, to);
+  } catch (error) {
+    if (tries === 0) throw error;
+    putInPlace(from, to, tries - 1);
+  }
+}
+
+/** fingerprint changes with any source: names, sizes and times, which are quicker to read than contents. */
+export function fingerprint(root) {
   const hash = createHash('sha256');
   for (const file of [...sources(root), 'tsconfig.json', 'tsconfig.build.json', 'package.json']) {
     const { size, mtimeMs } = statSync(join(root, file));
@@ -74,8 +89,11 @@ function sources(root) {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await build(fileURLToPath(new URL('..', import.meta.url))).catch((error) => {
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  try {
+    if (!process.argv.includes('--if-needed') || !isBuilt(root)) await build(root);
+  } catch (error) {
     process.stderr.write(`error: ${error.message}\n`);
     process.exitCode = 1;
-  });
+  }
 }

@@ -27,11 +27,16 @@ export function checkNode(version = process.versions.node) {
 }
 
 /** prepare does all set-up that is still missing. `redis` tells, once the build is there, whether a Redis program is needed. */
-export async function prepare({ redis, needsBuild = true }) {
+export async function prepare({ redis }) {
   checkNode();
   if (!packagesAreInstalled()) await stage('installing npm packages', installPackages);
-  if (needsBuild && !isBuilt(ROOT)) await stage('building', () => build(ROOT));
-  if (findOnPath(REDIS_SERVERS) === null && (await redis())) await stage('installing redis-server', installRedis);
+  if (!isBuilt(ROOT)) await stage('building', () => build(ROOT));
+  if (await redis()) await ensureRedis();
+}
+
+/** ensureRedis installs a redis-server unless one is on PATH. */
+export async function ensureRedis() {
+  if (findOnPath(REDIS_SERVERS) === null) await stage('installing redis-server', installRedis);
 }
 
 /** packagesAreInstalled compares what npm installed with the lock file, entry by entry: times say little after a checkout. */

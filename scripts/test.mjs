@@ -53,7 +53,7 @@ async function vitest() {
 }
 
 try {
-  await prepare({ redis: () => true, needsBuild: false });
+  await prepare({ redis: () => true });
   const checks = args.length === 0 ? await check() : { passed: 0, failed: 0 };
   const tests = await vitest();
   const passed = checks.passed + tests.passed;

@@ -1,0 +1,92 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'tokenwatch-up-'));
+const started: ChildProcess[] = [];
+
+beforeAll(() => {
+  execFileSync(process.execPath, [join(ROOT, 'scripts/build.mjs'), '--if-needed'], { stdio: 'inherit' });
+}, 120_000);
+
+afterAll(() => {
+  for (const child of started) if (child.exitCode === null) child.kill('SIGKILL');
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Up {
+  readonly url: string;
+  readonly child: ChildProcess;
+  readonly ended: Promise<{ code: number | null; output: string }>;
+}
+
+/** Starts the program as a user does; resolves when it says where it listens, rejects when it ends before. */
+async function up(): Promise<Up> {
+  const child = spawn(process.execPath, [join(ROOT, 'dist/cli/main.js'), 'up'], {
+    cwd: folder,
+    env: {
+      ...process.env,
+      TOKENWATCH_LISTEN: '127.0.0.1:0',
+      TOKENWATCH_DATA: join(folder, 'data'),
+      TOKENWATCH_LOG: 'silent',
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  started.push(child);
+  let output = '';
+  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, output }));
+  const url = await new Promise<string>((resolve, reject) => {
+    const read = (chunk: Buffer) => {
+      output += chunk.toString();
+      const match = /listens at (\S+)/.exec(output);
+      if (match !== null && output.includes('Then, in another terminal')) resolve(match[1] as string);
+    };
+    child.stdout.on('data', read);
+    child.stderr.on('data', read);
+    void ended.then(() => reject(new Error(output)));
+  });
+  return { url, child, ended };
+}
+
+async function call(url: string, path: string, body: string): Promise<{ status: number; text: string }> {
+  const key = readFileSync(join(folder, 'data', 'access-key'), 'utf8').trim();
+  const response = await fetch(`${url}${path}`, {
+    method: 'POST',
+    body,
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'text/plain' },
+  });
+  return { status: response.status, text: await response.text() };
+}
+
+test('up ends in order on a signal, however often a terminal passes it on, and starts again with what it had', async () => {
+  const first = await up();
+  const event = JSON.stringify({
+    time: new Date().toISOString(),
+    token: 'tok_1',
+    owner: 'acme',
+    method: 'GET',
+    path: '/v1/x',
+    status: 200,
+  });
+  expect(await call(first.url, '/v1/events', event)).toMatchObject({ status: 200 });
+
+  // The data directory has one owner: a second start says so and leaves the first alone.
+  await expect(up()).rejects.toThrow(/^error: [\s\S]*\(store_/);
+  expect((await fetch(`${first.url}/readyz`)).status).toBe(200);
+
+  for (const signal of ['SIGINT', 'SIGINT', 'SIGTERM'] as const) first.child.kill(signal);
+  expect(await first.ended).toMatchObject({ code: 0 });
+
+  const second = await up();
+  expect((await call(second.url, '/v1/sql', 'SELECT token FROM events FORMAT TSV')).text).toBe('tok_1\n');
+  second.child.kill('SIGTERM');
+  const { code, output } = await second.ended;
+  expect(code).toBe(0);
+  expect(output).toContain('access key     in ');
+  expect(output).not.toMatch(/tw_[0-9a-f]{8}_/);
+}, 90_000);
