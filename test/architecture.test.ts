@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
@@ -44,6 +44,7 @@ const ROOM_SOURCES = Object.keys(ARROWS).flatMap(sourcesOf);
 const SOURCES = [...ROOM_SOURCES, ...sourcesOf('bench'), ...sourcesOf('test')];
 
 function sourcesOf(room: string): Source[] {
+  if (!existsSync(join(ROOT, room))) return [];
   return readdirSync(join(ROOT, room), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
     .map((name) => {
