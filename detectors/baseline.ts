@@ -6,6 +6,8 @@ export const DAY_MS = 24 * HOUR_MS;
 
 /** A lineage is known once its history spans this long, with use on at least KNOWN_ACTIVE_DAYS days. The view `tokens` says the same. */
 export const KNOWN_AFTER_MS = 5 * DAY_MS;
+
+/** KNOWN_ACTIVE_DAYS is on how many days a lineage must have been used to be known. */
 export const KNOWN_ACTIVE_DAYS = 3;
 
 /** What a lineage meets on its first day is its vocabulary, not its rate of meeting new things. */

@@ -42,6 +42,7 @@ export interface Param {
   readonly about: string;
 }
 
+/** Params are the values of a detector's parameters by name. */
 export type Params<K extends string> = Readonly<Record<K, number>>;
 
 /** Example shows a reader, and proves in a test, what a detector makes of some facts. */

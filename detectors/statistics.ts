@@ -112,6 +112,7 @@ export function fitGamma(
   return { shape, exposure: clamp(shape / mean, bounds.exposure) };
 }
 
+/** GammaBounds keep a fitted prior from being surer, or less sure, than its members can tell. */
 export interface GammaBounds {
   readonly shape: readonly [number, number];
   readonly exposure: readonly [number, number];

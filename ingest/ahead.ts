@@ -8,6 +8,7 @@ import { type Sink, storeFailure } from './sink.ts';
 /** A process that does not renew its lease for this long is dead; its batches are stored by another. */
 const LEASE_MS = 15_000;
 
+/** AheadContext is what writing ahead works with. */
 export interface AheadContext {
   readonly requests: RequestLog;
   readonly sink: Sink;

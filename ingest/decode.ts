@@ -37,6 +37,7 @@ export interface DecodeLimits {
   readonly chunkBytes: number;
 }
 
+/** DecodeOptions say how one body is read. */
 export interface DecodeOptions extends DecodeLimits {
   /** The Content-Encoding header; undefined for none. */
   readonly encoding: string | undefined;

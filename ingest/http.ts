@@ -14,6 +14,7 @@ const BINARY = /^(?:application\/(?:x-)?(?:protobuf|msgpack)|application\/(?:avr
 
 const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+\s*(?:;|$)/;
 
+/** RoutesContext is what the routes work with. */
 export interface RoutesContext {
   readonly pipeline: Pipeline;
   readonly authenticate: Authenticate;

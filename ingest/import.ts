@@ -29,6 +29,7 @@ export interface ImportProgress extends LineCounts {
   readonly waiting: { readonly reason: string; readonly ms: number } | null;
 }
 
+/** ImportFileOptions say what is imported, and where to. */
 export interface ImportFileOptions {
   /** Paths; `-` is standard input. Gzip is recognised by its content. */
   readonly files: readonly string[];

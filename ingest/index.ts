@@ -25,6 +25,7 @@ export { type AccessKey, createKeys, FIRST_KEY_FILE, type IssuedKey, type Keys }
 export type { IngestOutcome, IngestRequest } from './pipeline.ts';
 export type { LineCounts, LineError } from './result.ts';
 
+/** IngestContext is what the receivers of a process are opened with. */
 export interface IngestContext {
   readonly config: Pick<Config, 'ingest' | 'geo'>;
   readonly store: Pick<Store, 'insert'>;

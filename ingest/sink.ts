@@ -12,6 +12,7 @@ export const REMEMBER_MS = 24 * 3_600_000;
 /** Inserts that one batch may cost when the engine refuses rows of it; then what is left is refused as a whole. */
 const ISOLATION_LIMIT = 200;
 
+/** SinkContext is what a sink works with. */
 export interface SinkContext {
   readonly store: Pick<Store, 'insert'>;
   readonly queues: Pick<Queues, 'batches' | 'requests'>;

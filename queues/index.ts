@@ -37,6 +37,7 @@ const LOCK_MS = 10_000;
 /** Wake-ups that were lost (a crash between writing and waking) are made good by a sweep. */
 const SWEEP_MS = 15_000;
 
+/** QueuesContext is what queues are opened with, besides their configuration. */
 export interface QueuesContext {
   readonly log: Logger;
   readonly clock: Clock;

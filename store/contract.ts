@@ -47,6 +47,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** AnalyseOptions bound an analyst's query. */
 export interface AnalyseOptions {
   /** Format when the SQL has no FORMAT clause of its own, e.g. `JSON`, `JSONEachRow`, `PrettyCompact`. */
   readonly defaultFormat: string;

@@ -66,6 +66,7 @@ const COLUMNS: Record<TableName, readonly string[]> = {
   access_keys: ['id', 'hash', 'name', 'scopes', 'status', 'created_at', 'expires_at', 'updated_at'],
 };
 
+/** StoreContext is what a store is opened with, besides its configuration. */
 export interface StoreContext {
   readonly log: Logger;
   readonly clock: Clock;

@@ -89,6 +89,7 @@ export const EVENT_COLUMNS = [
   'source',
 ] as const;
 
+/** LIFECYCLE_COLUMNS are the columns of `lifecycle` in the order in which encodeLifecycle writes them. */
 export const LIFECYCLE_COLUMNS = [
   'time',
   'received_at',
@@ -113,4 +114,5 @@ export const LIFECYCLE_COLUMNS = [
   'source',
 ] as const;
 
+/** REJECTED_COLUMNS are the columns of `rejected_events` in the order in which encodeRejected writes them. */
 export const REJECTED_COLUMNS = ['received_at', 'sender', 'line', 'code', 'message', 'content', 'source'] as const;
