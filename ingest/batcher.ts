@@ -19,7 +19,7 @@ export interface BatcherOptions {
 export interface Batcher {
   /** add encodes a part for the open batch and resolves with its answer once that is stored; rejects with what stopped it. */
   add(encode: (receivedAt: number) => Part): Promise<LineCounts>;
-  /** flush sends what is open and waits until everything is stored or failed. */
+  /** flush sends what is open and waits until everything is stored or failed; from then on nothing lingers. */
   flush(): Promise<void>;
 }
 
@@ -37,6 +37,7 @@ interface OpenBatch {
 export function createBatcher(options: BatcherOptions): Batcher {
   const { clock, store } = options;
   let open: OpenBatch | null = null;
+  let lingerMs = options.lingerMs;
   const running = new Set<Promise<void>>();
   const closed: OpenBatch[] = [];
 
@@ -53,7 +54,7 @@ export function createBatcher(options: BatcherOptions): Batcher {
     batch.timer = setTimeout(() => {
       batch.due = true;
       pump();
-    }, options.lingerMs);
+    }, lingerMs);
     return batch;
   };
 
@@ -108,6 +109,7 @@ export function createBatcher(options: BatcherOptions): Batcher {
       return answer;
     },
     async flush() {
+      lingerMs = 0;
       if (open !== null) close(open);
       pump();
       while (running.size > 0) await Promise.all(running);

@@ -127,6 +127,7 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
     async close() {
       clearInterval(timer);
       await batcher.flush();
+      await pipeline.idle();
       await tending;
       await ahead.leave().catch(failed);
       geo.close();

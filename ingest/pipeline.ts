@@ -7,7 +7,7 @@ import { type Chunk, decodeBody } from './decode.ts';
 import type { LogFormat } from './formats/index.ts';
 import type { HeldBytes } from './held-bytes.ts';
 import type { IngestMetrics } from './metrics.ts';
-import { type Draft, REJECTED_ROWS_LIMIT, type Reader, type RequestContext } from './reader.ts';
+import { type Draft, formatNameOf, REJECTED_ROWS_LIMIT, type Reader, type RequestContext } from './reader.ts';
 import { addCounts, type LineCounts, NO_LINES } from './result.ts';
 import { REMEMBER_MS, type Sink, storeFailure } from './sink.ts';
 
@@ -45,6 +45,7 @@ export interface IngestOutcome extends LineCounts {
   readonly failure: TokenwatchError | null;
 }
 
+/** PipelineContext is what the pipeline works with. */
 export interface PipelineContext {
   readonly config: IngestConfig;
   readonly requests: Queues['requests'];
@@ -73,6 +74,8 @@ interface Begun {
 export interface Pipeline {
   /** ingest stores a request; what it returns is stored, except for what came after `failure`. Errors of the body's source are thrown. */
   ingest(request: IngestRequest): Promise<IngestOutcome>;
+  /** idle waits until no request is in hand. */
+  idle(): Promise<void>;
 }
 
 /** createPipeline makes the pipeline: body, chunks, rows, batches, answer. */
@@ -83,7 +86,7 @@ export function createPipeline(context: PipelineContext): Pipeline {
 
   /** begin reads a chunk and starts to store it; it returns when the next chunk may be read. */
   async function begin(chunk: Chunk, request: RequestContext, keepRejected: number): Promise<Begun> {
-    const id = stableId([chunk.hash, request.format?.name ?? 'auto'], 32);
+    const id = stableId([chunk.hash, formatNameOf(chunk, request.format)], 32);
     const same = active.get(id);
     if (same !== undefined) return again(within(same));
     // Taken before the first wait, so that the same chunk in another request finds it.
@@ -169,62 +172,79 @@ export function createPipeline(context: PipelineContext): Pipeline {
     for (const [reason, lines] of draft.skipped) metrics.skipped.inc({ reason }, lines);
   }
 
-  return {
-    async ingest(request) {
-      let counts = NO_LINES;
-      let chunks = 0;
-      let duplicates = 0;
-      const stopped: { by: TokenwatchError | null; bySource: unknown } = { by: null, bySource: null };
-      let heldHere = 0;
-      let rejected = 0;
-      const running = new Set<Promise<void>>();
+  const requestsInHand = new Set<Promise<void>>();
 
-      const settled = (outcome: ChunkOutcome): void => {
-        counts = addCounts(counts, outcome.counts);
-        if (outcome.duplicate) duplicates++;
-      };
-      const release = (bytes: number): void => {
-        const given = Math.min(bytes, heldHere);
-        heldHere -= given;
-        held.give(given);
-      };
-      const onBytes = (bytes: number): void => {
-        held.take(bytes);
-        heldHere += bytes;
-      };
-      const options = {
-        encoding: request.encoding,
-        bodyLimitBytes: config.bodyLimitBytes,
-        lineLimitBytes: config.lineLimitBytes,
-        chunkRecords: CHUNK_RECORDS,
-        chunkBytes: CHUNK_BYTES,
-        onBytes,
-      };
-      try {
-        for await (const chunk of decodeBody(request.body, options)) {
-          while (running.size >= STORES_AT_ONCE) await Promise.race(running);
-          if (stopped.by !== null) break;
-          chunks++;
-          const begun = await begin(chunk, request, Math.max(0, REJECTED_ROWS_LIMIT - rejected));
-          rejected += begun.rejected;
-          const task: Promise<void> = begun.storing
-            .then(settled, (error: unknown) => {
-              stopped.by ??= storeFailure(error, log);
-            })
-            .finally(() => {
-              running.delete(task);
-              release(chunk.bytes);
-            });
-          running.add(task);
-        }
-      } catch (error) {
-        if (error instanceof TokenwatchError) stopped.by ??= error;
-        else stopped.bySource = error;
+  async function take(request: IngestRequest): Promise<IngestOutcome> {
+    let counts = NO_LINES;
+    let chunks = 0;
+    let duplicates = 0;
+    const stopped: { by: TokenwatchError | null; bySource: unknown } = { by: null, bySource: null };
+    let heldHere = 0;
+    let rejected = 0;
+    const running = new Set<Promise<void>>();
+
+    const settled = (outcome: ChunkOutcome): void => {
+      counts = addCounts(counts, outcome.counts);
+      if (outcome.duplicate) duplicates++;
+    };
+    const release = (bytes: number): void => {
+      const given = Math.min(bytes, heldHere);
+      heldHere -= given;
+      held.give(given);
+    };
+    const onBytes = (bytes: number): void => {
+      held.take(bytes);
+      heldHere += bytes;
+    };
+    const options = {
+      encoding: request.encoding,
+      bodyLimitBytes: config.bodyLimitBytes,
+      lineLimitBytes: config.lineLimitBytes,
+      chunkRecords: CHUNK_RECORDS,
+      chunkBytes: CHUNK_BYTES,
+      onBytes,
+    };
+    try {
+      for await (const chunk of decodeBody(request.body, options)) {
+        while (running.size >= STORES_AT_ONCE) await Promise.race(running);
+        if (stopped.by !== null) break;
+        chunks++;
+        const begun = await begin(chunk, request, Math.max(0, REJECTED_ROWS_LIMIT - rejected));
+        rejected += begun.rejected;
+        const task: Promise<void> = begun.storing
+          .then(settled, (error: unknown) => {
+            stopped.by ??= storeFailure(error, log);
+          })
+          .finally(() => {
+            running.delete(task);
+            release(chunk.bytes);
+          });
+        running.add(task);
       }
-      await Promise.all(running);
-      release(heldHere);
-      if (stopped.bySource !== null) throw stopped.bySource;
-      return { ...counts, duplicate: chunks > 0 && duplicates === chunks, failure: stopped.by };
+    } catch (error) {
+      if (error instanceof TokenwatchError) stopped.by ??= error;
+      else stopped.bySource = error;
+    }
+    await Promise.all(running);
+    release(heldHere);
+    if (stopped.bySource !== null) throw stopped.bySource;
+    return { ...counts, duplicate: chunks > 0 && duplicates === chunks, failure: stopped.by };
+  }
+
+  return {
+    ingest(request) {
+      const outcome = take(request);
+      const settled: Promise<void> = outcome
+        .then(
+          () => {},
+          () => {},
+        )
+        .finally(() => requestsInHand.delete(settled));
+      requestsInHand.add(settled);
+      return outcome;
+    },
+    async idle() {
+      while (requestsInHand.size > 0) await Promise.all(requestsInHand);
     },
   };
 }

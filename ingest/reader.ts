@@ -40,6 +40,7 @@ export interface Draft {
   encode(receivedAt: number): Part;
 }
 
+/** ReaderContext is what a reader works with. */
 export interface ReaderContext {
   readonly enricher: Enricher;
   readonly redactor: Pick<Redactor, 'line'>;
@@ -198,6 +199,23 @@ export function createReader({ enricher, redactor, log }: ReaderContext): Reader
       };
     },
   };
+}
+
+/**
+ * formatNameOf names the format that a chunk is going to be read with, as far as its first record tells: part of the chunk's
+ * identity, so that `auto` and the format's own name are one request, and a second try with the right format is another.
+ */
+export function formatNameOf(chunk: Chunk, format: LogFormat | null): string {
+  if (format !== null) return format.name;
+  try {
+    const value: unknown = JSON.parse(chunk.records[0]?.text ?? '');
+    const first = unwrapRecords(value)?.[0] ?? value;
+    if (typeof first === 'object' && first !== null)
+      return detectFormat(first as Record<string, unknown>)?.name ?? 'auto';
+  } catch {
+    // Not JSON: the reader says so, line by line.
+  }
+  return 'auto';
 }
 
 /** jsonProblem says where a line stops being JSON, without the engine's own message, which quotes the line. */

@@ -262,6 +262,24 @@ test('many refused lines are all counted, the first ones named and kept', async 
   expect((await countRejected()) - before).toBe(100);
 });
 
+test('events of many years in one request are stored', async () => {
+  const receiver = await start();
+  const week = 7 * 86_400_000;
+  const times = Array.from({ length: 110 }, (_, i) => new Date(Date.now() - i * week).toISOString());
+  const body = ndjson(times.map((time) => event({ token: 'tok_years', time })));
+  expect(await receiver.post(body)).toMatchObject({ status: 200, body: { accepted: 110 } });
+  expect(await stored(engines.store, 'tok_years')).toBe(110);
+});
+
+test('a request is the same with its format named or told from its records, and another with another format', async () => {
+  const receiver = await start();
+  const body = small('tok_formats');
+  expect(await receiver.post(body, { format: 'cloudtrail' })).toMatchObject({ body: { accepted: 0 } });
+  expect(await receiver.post(body)).toMatchObject({ body: { accepted: 2 } });
+  expect(await receiver.post(body, { format: 'native' })).toMatchObject({ body: { accepted: 2, duplicate: true } });
+  expect(await stored(engines.store, 'tok_formats')).toBe(2);
+});
+
 test('what is open is stored when the receiver closes', async () => {
   const receiver = await startReceiver(engines.store, engines.queues, { config: { lingerMs: 9_000 } });
   const answer = receiver.ingest.ingest({
