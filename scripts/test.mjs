@@ -12,8 +12,11 @@ const bin = (...path) => join(ROOT, 'node_modules', ...path);
 /** Lint and types; quiet when they are fine. */
 async function check() {
   const checks = [
-    ['lint and format', [bin('@biomejs', 'biome', 'bin', 'biome'), 'ci', '.']],
-    ['types', [bin('typescript', 'bin', 'tsc'), '--noEmit', '-p', 'tsconfig.json']],
+    [
+      'lint and format',
+      [bin('@biomejs', 'biome', 'bin', 'biome'), 'ci', '--colors=off', '--diagnostic-level=error', '.'],
+    ],
+    ['types', [bin('typescript', 'bin', 'tsc'), '--noEmit', '--pretty', 'false', '-p', 'tsconfig.json']],
   ];
   let failed = 0;
   for (const [name, command] of checks) {
