@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { type ClickHouseClient, type ClickHouseClientConfigOptions, createClient } from '@clickhouse/client';
@@ -27,6 +27,7 @@ export interface Engine {
 /** Inserts at once plus reads at once plus one to spare; an embedded connection costs little. */
 const EMBEDDED_CONNECTIONS = 5;
 
+/** EngineOptions say which engine, and where its data is. */
 export interface EngineOptions {
   /** ClickHouse HTTP address; null for the embedded engine. */
   readonly url: string | null;
@@ -186,6 +187,8 @@ async function insertLines(
       insert_deduplicate: 1,
       deduplicate_blocks_in_dependent_materialized_views: 1,
       async_insert: 0,
+      // A backfill of years is one batch over many weeks; the default limit would refuse it for ever.
+      max_partitions_per_insert_block: '0',
       date_time_input_format: 'best_effort',
     },
   });
@@ -218,14 +221,34 @@ async function requireVersion(version: string): Promise<void> {
 
 function embeddedOpenError(error: unknown, path: string): TokenwatchError {
   const text = errorText(error).replace(/\s+/g, ' ').slice(0, 300);
+  const holder = holderOf(path);
   // 76 CANNOT_OPEN_FILE is what a taken lock file reads as; the wrapper hands some failures on without a code.
-  if (engineCode(error) === '76' || /lock/i.test(text))
-    return new TokenwatchError('store_locked', 'config', `The data directory ${path} is in use by another process.`, {
-      cause: error,
-      fix: 'Stop the other Tokenwatch, or give this one its own directory with TOKENWATCH_DATA; several processes need a ClickHouse server (CLICKHOUSE_URL).',
-    });
+  if (holder !== null || engineCode(error) === '76' || /lock/i.test(text))
+    return new TokenwatchError(
+      'store_locked',
+      'config',
+      `The data directory ${path} is in use by ${holder === null ? 'another process' : `process ${holder}`}.`,
+      {
+        cause: error,
+        fix: 'Stop the other Tokenwatch, or give this one its own directory with TOKENWATCH_DATA; several processes need a ClickHouse server (CLICKHOUSE_URL).',
+      },
+    );
   return new TokenwatchError('store_unusable', 'config', `The embedded engine could not open ${path}: ${text}`, {
     cause: error,
     fix: 'Check that the directory can be written and has free space, or choose another one with TOKENWATCH_DATA.',
   });
+}
+
+/** The engine's lock file names the process that holds a data directory; null when none of the living does. */
+function holderOf(path: string): number | null {
+  let pid = 0;
+  try {
+    pid = Number(/^PID: (\d+)/m.exec(readFileSync(join(path, 'status'), 'utf8'))?.[1] ?? 0);
+    if (pid === 0 || pid === process.pid) return null;
+    process.kill(pid, 0);
+    return pid;
+  } catch (error) {
+    // Alive, and somebody else's.
+    return (error as NodeJS.ErrnoException).code === 'EPERM' ? pid : null;
+  }
 }
