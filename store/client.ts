@@ -249,6 +249,6 @@ function holderOf(path: string): number | null {
     return pid;
   } catch (error) {
     // Alive, and somebody else's.
-    return (error as NodeJS.ErrnoException).code === 'EPERM' ? pid : null;
+    return (error as NodeJS.ErrnoException).code === 'EPERM' && pid > 0 ? pid : null;
   }
 }
