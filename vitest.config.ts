@@ -16,7 +16,18 @@ for (const name of [
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    projects: [
+      { extends: true, test: { name: 'embedded', include: ['test/**/*.test.ts'] } },
+      // The same tests again with the store behind ClickHouse's HTTP interface: one switch, see test/kit/store.ts.
+      {
+        extends: true,
+        test: {
+          name: 'http',
+          include: ['test/store/store.test.ts', 'test/ingest/pipeline.test.ts', 'test/alerts/worker.test.ts'],
+          env: { TOKENWATCH_TEST_STORE: 'http' },
+        },
+      },
+    ],
     // A process per file: the embedded engine allows one data directory per process.
     pool: 'forks',
     maxWorkers: Math.min(4, Math.max(2, availableParallelism())),

@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll } from 'vitest';
 import { createLogger, systemClock } from '../../core/index.ts';
 import { defineQuery, openStore, type Store } from '../../store/index.ts';
+import { type ClickHouseHttp, startClickHouseHttp } from './clickhouse-http.ts';
 
 /** The embedded engine binds one folder per process: every store of a test file lives in it, in a database of its own. */
 let folder: string | null = null;
@@ -18,12 +20,28 @@ export function testStoreFolder(): string {
   return folder;
 }
 
+/** The server of this process's stores, when they go over HTTP. */
+let server: Promise<ClickHouseHttp> | null = null;
+afterAll(async () => (await server)?.stop());
+
 /**
- * openTestStore opens an empty store: the embedded engine, or the server of TOKENWATCH_TEST_CLICKHOUSE_URL when that is
- * set. Usage events are kept for ever unless `eventsMs` says otherwise: fixtures have fixed dates.
+ * testStoreUrl is the one switch of the store tests, TOKENWATCH_TEST_STORE: `embedded` (or nothing) is the embedded engine,
+ * `http` the same engine behind ClickHouse's HTTP interface, anything else the address of a ClickHouse server.
+ */
+export async function testStoreUrl(): Promise<string | null> {
+  const asked = process.env.TOKENWATCH_TEST_STORE ?? 'embedded';
+  if (asked === 'embedded') return null;
+  if (asked !== 'http') return asked;
+  server ??= startClickHouseHttp({ dataDir: join(testStoreFolder(), 'clickhouse') });
+  return (await server).url;
+}
+
+/**
+ * openTestStore opens an empty store where TOKENWATCH_TEST_STORE says. Usage events are kept for ever unless `eventsMs`
+ * says otherwise: fixtures have fixed dates.
  */
 export async function openTestStore(options: { eventsMs?: number | null; database?: string } = {}): Promise<Store> {
-  const url = process.env.TOKENWATCH_TEST_CLICKHOUSE_URL ?? null;
+  const url = await testStoreUrl();
   return openStore(
     { dataDir: testStoreFolder(), store: { url, retention: { eventsMs: options.eventsMs ?? null } } },
     {
