@@ -16,6 +16,9 @@ export const VOCABULARY_MS = DAY_MS;
 /** A habit of this age weighs 1/e of today's: a token that settled down is judged as settled. */
 export const FORGETTING_MS = 21 * DAY_MS;
 
+/** A first meeting stays open to judgement this long: what follows it may tell what it was. */
+export const OPEN_MS = HOUR_MS;
+
 /** History is what a lineage did, as far as novelty is concerned; times are epoch milliseconds, sorted. */
 export interface History {
   /** First meeting of every value of the facet. */
@@ -38,14 +41,18 @@ export function learningState(activeHours: readonly number[], at: number): Learn
 }
 
 /**
- * noveltyRate is the belief, just before `at`, about how many new values per active hour the lineage meets: the fleet's
- * prior, updated by its own meetings after the first day, older ones weighing less.
+ * noveltyRate is the belief, just before `at`, about how many new values per active hour the lineage meets: on its first day
+ * that of the fleet's first days; then the fleet's prior, updated by its own meetings since, older ones weighing less.
  */
-export function noveltyRate(history: History, at: number, prior: Gamma): Gamma {
+export function noveltyRate(
+  history: History,
+  at: number,
+  prior: { readonly settled: Gamma; readonly young: Gamma },
+): Gamma {
   const first = history.activeHours[0] ?? at;
   const from = first + VOCABULARY_MS;
-  let shape = prior.shape;
-  let exposure = prior.exposure;
+  if (at <= from) return prior.young;
+  let { shape, exposure } = prior.settled;
   for (const met of history.met) if (met > from && met < at) shape += Math.exp((met - at) / FORGETTING_MS);
   for (const hour of history.activeHours)
     if (hour > from && hour + HOUR_MS <= at) exposure += Math.exp((hour - at) / FORGETTING_MS);

@@ -1,8 +1,9 @@
-import { activeHoursWithin, DAY_MS, HOUR_MS, learningState, noveltyRate } from './baseline.ts';
-import { DISORDER_MS, defineDetector, type Finding, type Params } from './contract.ts';
+import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
+import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
 import { type MetValue, type NoveltyFacts, noveltyFacts } from './novelty.ts';
-import { expectedCount, type Gamma, surpriseOfCount, upperCount } from './statistics.ts';
+import { type Look, lookAt, weighEndpoint } from './signals.ts';
+import { expectedCount, upperCount } from './statistics.ts';
 import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
@@ -28,105 +29,47 @@ const LOOKS_PENALTY = Math.log10(WINDOWS_MS.length);
 const WALK_GAP_MS = 3 * HOUR_MS;
 const RUSH_WINDOW_MS = 10 * 60_000;
 
-/** Weights of one new endpoint: what else could explain it. */
-const WEIGHT_OWNER_KNOWS = 0.6;
-const WEIGHT_NEW_TO_ALL = 0.25;
-const WEIGHT_REFUSED = 1.25;
-/** Each peer of the owner that met the same value the same day leaves this much of the surprise: two tokens are chance, five a release. */
-const PEER_DISCOUNT = 0.35;
-/** A fleet smaller than this cannot tell what is new to all. */
-const MIN_FLEET = 5;
-
-/**
- * valueWeight is how much of a new endpoint is left to explain at `at`: little when peers of the owner met it the same day
- * (a release), less when the owner's other tokens know it, little when nobody ever called it and it works (a release whose
- * first user this is), more when it was refused or does not exist (somebody is guessing).
- */
-export function valueWeight(
-  value: MetValue,
-  at: number,
-  facts: Pick<NoveltyFacts, 'fleetPeers' | 'ownerPeers'>,
-): number {
-  const adopters = value.peersRecent.filter((met) => met <= at).length;
-  const alone = PEER_DISCOUNT ** adopters;
-  const refused = value.calls > 0 && value.failed / value.calls >= 0.5;
-  if (refused) return WEIGHT_REFUSED * alone;
-  if (value.peersBefore > 0) return WEIGHT_OWNER_KNOWS * alone;
-  const newToAll = value.fleetBefore === 0 && facts.fleetPeers + facts.ownerPeers >= MIN_FLEET;
-  return (newToAll ? WEIGHT_NEW_TO_ALL : 1) * alone;
-}
-
-interface Look {
-  readonly windowMs: number;
-  readonly values: readonly MetValue[];
-  readonly unexplained: number;
-  readonly hours: number;
-  readonly rate: Gamma;
-  readonly surprise: number;
-}
-
-function look(facts: NoveltyFacts, met: readonly number[], index: number, windowMs: number): Look {
-  const at = facts.values[index]?.met ?? 0;
-  let from = index;
-  while (from > 0 && (met[from - 1] ?? 0) > at - windowMs) from--;
-  const values = facts.values.slice(from, index + 1);
-  const unexplained = values.reduce((sum, value) => sum + valueWeight(value, at, facts), 0);
-  const rate = noveltyRate({ met, activeHours: facts.activeHours }, at - windowMs, facts.prior);
-  const hours = activeHoursWithin(facts.activeHours, at, windowMs);
-  return {
-    windowMs,
-    values,
-    unexplained,
-    hours,
-    rate,
-    surprise: surpriseOfCount(unexplained, hours, rate) - LOOKS_PENALTY,
-  };
-}
-
 /** walkStart is the first of the new endpoints that follow one another without a long pause. */
-function walkStart(met: readonly number[], index: number): number {
+function walkStart(values: readonly MetValue[], index: number): number {
+  const met = (i: number) => values[i]?.met ?? 0;
   let from = index;
-  while (
-    from > 0 &&
-    (met[from] ?? 0) - (met[from - 1] ?? 0) < WALK_GAP_MS &&
-    (met[index] ?? 0) - (met[from - 1] ?? 0) < DAY_MS
-  )
-    from--;
-  return met[from] ?? 0;
+  while (from > 0 && met(from) - met(from - 1) < WALK_GAP_MS && met(index) - met(from - 1) < DAY_MS) from--;
+  return met(from);
 }
 
 function judge(facts: NoveltyFacts, params: Knobs, since: number): Finding[] {
-  const met = facts.values.map((value) => value.met);
+  const values = facts.values.endpoint;
   const findings = new Map<string, Finding>();
-  for (let index = 0; index < met.length; index++) {
-    const at = met[index] ?? 0;
-    if (at < since) continue;
-    const state = learningState(facts.activeHours, at);
-    const finding = state === 'known' ? judgeWalk(facts, params, met, index) : judgeRush(facts, params, met, index);
+  for (const [index, { met }] of values.entries()) {
+    if (met < since) continue;
+    const known = learningState(facts.activeHours, met) === 'known';
+    const finding = known ? judgeWalk(facts, params, index) : judgeRush(facts, params, index);
     // One walk is reported once per severity that it reaches, at the moment when it does.
     if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
   }
   return [...findings.values()];
 }
 
-function judgeWalk(facts: NoveltyFacts, params: Knobs, met: readonly number[], index: number): Finding | null {
+function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding | null {
+  const all = facts.values.endpoint;
+  const at = all[index]?.met ?? 0;
+  const weigh = weighEndpoint(facts);
   let best: Look | null = null;
   for (const windowMs of WINDOWS_MS) {
-    const seen = look(facts, met, index, windowMs);
-    if (seen.values.length >= params.min_new && (best === null || seen.surprise > best.surprise)) best = seen;
+    const look = lookAt(facts, 'endpoint', at, windowMs, weigh);
+    if (look.values.length >= params.min_new && (best === null || look.surprise > best.surprise)) best = look;
   }
-  const severity = best === null ? null : severityOf(best.surprise, params);
+  const surprise = best === null ? 0 : best.surprise - LOOKS_PENALTY;
+  const severity = severityOf(surprise, params);
   if (best === null || severity === null) return null;
-  const at = met[index] ?? 0;
-  const start = walkStart(met, index);
   const { windowMs, values, rate, hours } = best;
-  const from = Math.max(values[0]?.met ?? at, at - windowMs);
+  const from = values[0]?.met ?? at;
   const usual = upperCount(hours, rate, 3) - 1;
-  const known = met.length - values.length;
+  const known = index + 1 - values.length;
   const refused = values.filter((value) => value.failed > 0).length;
   const history = at - (facts.activeHours[0] ?? at);
   return {
-    anchor: `walk ${start} ${severity}`,
+    anchor: `walk ${walkStart(all, index)} ${severity}`,
     subject: { token: facts.token, lineage: facts.lineage, owner: facts.owner },
     severity,
     title: `${facts.token} called ${plural(values.length, 'endpoint')} it never touched before`,
@@ -147,21 +90,22 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, met: readonly number[], i
       known_endpoints: known,
       history_days: rounded(history / DAY_MS),
     },
-    surprise: rounded(best.surprise),
+    surprise: rounded(surprise),
     state: 'known',
     evidence: evidenceOf(values, at),
     sql: walkSql(facts, from, at),
   };
 }
 
-function judgeRush(facts: NoveltyFacts, params: Knobs, met: readonly number[], index: number): Finding | null {
-  const at = met[index] ?? 0;
-  const values = facts.values.slice(0, index + 1).filter((value) => value.met > at - RUSH_WINDOW_MS);
+function judgeRush(facts: NoveltyFacts, params: Knobs, index: number): Finding | null {
+  const all = facts.values.endpoint;
+  const at = all[index]?.met ?? 0;
+  const values = all.slice(0, index + 1).filter((value) => value.met > at - RUSH_WINDOW_MS);
   if (values.length < params.rush) return null;
   const from = values[0]?.met ?? at;
   const refused = values.filter((value) => value.failed > 0).length;
   return {
-    anchor: `rush ${walkStart(met, index)}`,
+    anchor: `rush ${walkStart(all, index)}`,
     subject: { token: facts.token, lineage: facts.lineage, owner: facts.owner },
     severity: 'high',
     title: `${facts.token} is new and called ${plural(values.length, 'endpoint')} within ${duration(at - from)}`,
@@ -212,29 +156,33 @@ export const endpointSpread = defineDetector<NoveltyFacts, keyof typeof PARAMS>(
     'Look at the new endpoints: do they belong to what this token is for? Ask the owner whether something was deployed. ' +
     'If nobody knows, rotate the token now and read what the calls returned: everything after the first new endpoint may be the thief.',
   knownGaps: [
-    'A thief who calls only endpoints that the token uses anyway is not seen here; the country may tell.',
+    'A thief who calls only endpoints that the token uses anyway is not seen here; the place and the client may tell.',
     'The first token to adopt a large release of endpoints that other owners use already looks like a walk until its peers follow.',
   ],
   params: PARAMS,
-  facts: (reads, scope) => noveltyFacts(reads, scope, 'endpoint', DISORDER_MS, PARAMS.rush.default),
+  facts: noveltyFacts,
   judge,
   examples: [
     {
-      name: 'a cron token with three endpoints touches six others',
-      facts: exampleFacts({ known: 3, fresh: 6 }),
+      name: 'a cron token with three endpoints touches six others from a network and a client it never used',
+      facts: exampleFacts({
+        endpoint: { known: 3, fresh: 6 },
+        network: { known: 1, fresh: 1 },
+        client: { known: 1, fresh: 1 },
+      }),
       since: 0,
       fires: true,
     },
     {
       name: 'the same six endpoints, met by four peers just before',
-      facts: exampleFacts({ known: 3, fresh: 6, adopters: 4 }),
+      facts: exampleFacts({ endpoint: { known: 3, fresh: 6, adopters: 4 } }),
       since: 0,
       fires: false,
     },
-    { name: 'one new endpoint', facts: exampleFacts({ known: 3, fresh: 1 }), since: 0, fires: false },
+    { name: 'one new endpoint', facts: exampleFacts({ endpoint: { known: 3, fresh: 1 } }), since: 0, fires: false },
     {
       name: 'a token on its first day',
-      facts: exampleFacts({ known: 0, fresh: 12, historyDays: 0 }),
+      facts: exampleFacts({ endpoint: { known: 0, fresh: 12 }, historyDays: 0 }),
       since: 0,
       fires: false,
     },

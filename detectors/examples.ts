@@ -1,17 +1,27 @@
 import { DAY_MS, HOUR_MS } from './baseline.ts';
-import type { MetValue, NoveltyFacts } from './novelty.ts';
+import { FACETS, type Facet, type MetValue, type NoveltyFacts } from './novelty.ts';
 
 /** The moment that examples end at: any fixed time serves. */
 export const EXAMPLE_END = Date.UTC(2026, 10, 16, 12);
 
-/** exampleFacts makes the facts of a token that was active every hour of `historyDays` and then met `fresh` new values, a minute apart. */
-export function exampleFacts(shape: {
+/** FacetShape is how many values of a facet an example token knows, and how many it just met, a minute apart. */
+export interface FacetShape {
   readonly known: number;
   readonly fresh: number;
+  /** Peers of the owner that met each fresh value an hour before. */
   readonly adopters?: number;
-  readonly historyDays?: number;
-  readonly values?: readonly string[];
-}): NoveltyFacts {
+  /** Names of the fresh values. */
+  readonly names?: readonly string[];
+}
+
+/** exampleFacts makes the facts of a token that was active every hour of `historyDays` and then met something new. */
+export function exampleFacts(
+  shape: Partial<Record<Facet, FacetShape>> & {
+    readonly historyDays?: number;
+    readonly calls?: number;
+    readonly ownerPeers?: number;
+  },
+): NoveltyFacts {
   const days = shape.historyDays ?? 28;
   const start = EXAMPLE_END - days * DAY_MS - HOUR_MS;
   const value = (name: string, met: number, recent: readonly number[]): MetValue => ({
@@ -24,27 +34,37 @@ export function exampleFacts(shape: {
     peersRecent: recent,
     fleetBefore: 2,
   });
-  const known = Array.from({ length: shape.known }, (_, i) => value(`GET /v1/known/${i}`, start + i * 60_000, []));
-  const fresh = Array.from({ length: shape.fresh }, (_, i) => {
-    const met = EXAMPLE_END - (shape.fresh - i) * 60_000;
-    return value(
-      shape.values?.[i] ?? `GET /v1/fresh/${i}`,
-      met,
-      Array.from({ length: shape.adopters ?? 0 }, () => met - HOUR_MS),
-    );
-  });
+  const valuesOf = (facet: Facet): MetValue[] => {
+    const { known, fresh, adopters = 0, names = [] } = shape[facet] ?? { known: 1, fresh: 0 };
+    return [
+      ...Array.from({ length: known }, (_, i) => value(`${facet} ${i}`, start + i * 60_000, [])),
+      ...Array.from({ length: fresh }, (_, i) => {
+        const met = EXAMPLE_END - (fresh - i) * 60_000;
+        return value(
+          names[i] ?? `new ${facet} ${i}`,
+          met,
+          Array.from({ length: adopters }, () => met - HOUR_MS),
+        );
+      }),
+    ];
+  };
   return {
     owner: 'acme',
     lineage: 'tok_1',
     token: 'tok_1',
-    values: [...known, ...fresh],
+    values: Object.fromEntries(FACETS.map((facet) => [facet, valuesOf(facet)])) as unknown as Record<Facet, MetValue[]>,
     activeHours: Array.from(
       { length: days * 24 + 1 },
       (_, i) => start + i * HOUR_MS - ((start + i * HOUR_MS) % HOUR_MS),
     ),
-    calls: 100_000,
-    ownerPeers: 5,
+    calls: shape.calls ?? 100_000,
+    ownerPeers: shape.ownerPeers ?? 5,
     fleetPeers: 50,
-    prior: { shape: 0.3, exposure: 100 },
+    priors: {
+      endpoint: { settled: { shape: 0.3, exposure: 100 }, young: { shape: 1, exposure: 0.1 } },
+      country: { settled: { shape: 0.1, exposure: 300 }, young: { shape: 0.1, exposure: 30 } },
+      network: { settled: { shape: 0.2, exposure: 100 }, young: { shape: 0.2, exposure: 10 } },
+      client: { settled: { shape: 0.1, exposure: 200 }, young: { shape: 0.1, exposure: 30 } },
+    },
   };
 }

@@ -1,10 +1,13 @@
 import { defineQuery, num, text } from '../store/index.ts';
-import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS } from './baseline.ts';
+import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
 import type { Reads, Scope } from './contract.ts';
 import { fitGamma, type Gamma } from './statistics.ts';
 
 /** Facet is a property of calls whose values a token meets over time. */
-export type Facet = 'endpoint' | 'country' | 'asn';
+export type Facet = (typeof FACETS)[number];
+
+/** Network is the autonomous system where it is known, else the address's prefix; client is the product that the user agent names. */
+export const FACETS = ['endpoint', 'country', 'network', 'client'] as const;
 
 /** MetValue is one value that a lineage met. `met` is its first meeting, epoch milliseconds. */
 export interface MetValue {
@@ -22,21 +25,28 @@ export interface MetValue {
   readonly fleetBefore: number;
 }
 
-/** NoveltyFacts is what one lineage has met of one facet, with what its peers make of the new part. */
+/** NoveltyFacts is what one lineage has met of every facet, with what its peers make of the new part. */
 export interface NoveltyFacts {
   readonly owner: string;
   readonly lineage: string;
   /** The token of the lineage that was used last. */
   readonly token: string;
   /** All values met, by first meeting. Peer counts are filled for the fresh ones only. */
-  readonly values: readonly MetValue[];
+  readonly values: Readonly<Record<Facet, readonly MetValue[]>>;
   /** Start of every active hour, epoch milliseconds, sorted. */
   readonly activeHours: readonly number[];
   readonly calls: number;
   /** Other lineages of the owner, and lineages of other owners, that have been used. */
   readonly ownerPeers: number;
   readonly fleetPeers: number;
-  readonly prior: Gamma;
+  /** What the fleet's own history says about meeting new values. */
+  readonly priors: Readonly<Record<Facet, Prior>>;
+}
+
+/** Prior is a fleet's habit of meeting new values: of settled lineages, and of lineages on their first day. */
+export interface Prior {
+  readonly settled: Gamma;
+  readonly young: Gamma;
 }
 
 interface Candidate {
@@ -51,41 +61,41 @@ const TOUCHED = `
     AND has({receivedAt:Array(Int64)}, toUnixTimestamp64Milli(received_at))`;
 
 const candidates = defineQuery<
-  { facet: Facet; from: number; to: number; receivedAt: number[]; fresh: number; knownBefore: number; rush: number },
+  { from: number; to: number; receivedAt: number[]; fresh: number; knownBefore: number; rush: number },
   Candidate
 >(
   'novelty_candidates',
   `SELECT owner, lineage
    FROM (
-     SELECT owner, lineage, value, min(first_seen) AS met
+     SELECT facet, owner, lineage, value, min(first_seen) AS met
      FROM rollup_facets
-     WHERE facet = {facet:String} AND (owner, lineage) IN (${TOUCHED})
-     GROUP BY owner, lineage, value
+     WHERE (owner, lineage) IN (${TOUCHED})
+     GROUP BY facet, owner, lineage, value
    )
    GROUP BY owner, lineage
    HAVING countIf(met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
      AND (min(met) < fromUnixTimestamp64Milli({knownBefore:Int64})
-       OR countIf(met >= fromUnixTimestamp64Milli({fresh:Int64})) >= {rush:UInt32})`,
+       OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) >= {rush:UInt32})`,
   (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage) }),
 );
 
 interface LineageParams extends Record<string, unknown> {
-  facet: Facet;
   owners: string[];
   lineages: string[];
 }
 
 const metValues = defineQuery<
   LineageParams,
-  Omit<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore'> & { lineage: string }
+  Omit<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore'> & { facet: Facet; lineage: string }
 >(
   'novelty_met_values',
-  `SELECT lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed
+  `SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed
    FROM rollup_facets
-   WHERE facet = {facet:String} AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
-   GROUP BY lineage, value
-   ORDER BY lineage, min(first_seen), value`,
+   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+   GROUP BY facet, lineage, value
+   ORDER BY lineage, met, value`,
   (raw) => ({
+    facet: text(raw.facet) as Facet,
     lineage: text(raw.lineage),
     value: text(raw.value),
     met: num(raw.met),
@@ -135,7 +145,7 @@ const identities = defineQuery<
 );
 
 interface PeerParams extends Record<string, unknown> {
-  facet: Facet;
+  facets: Facet[];
   owners: string[];
   lineages: string[];
   values: string[];
@@ -145,28 +155,30 @@ interface PeerParams extends Record<string, unknown> {
 /** How peers stand to each fresh value: one row a fresh value. The arrays run in step. */
 const peers = defineQuery<
   PeerParams,
-  { lineage: string; value: string; peersBefore: number; peersRecent: number[]; fleetBefore: number }
+  { facet: Facet; lineage: string; value: string; peersBefore: number; peersRecent: number[]; fleetBefore: number }
 >(
   'novelty_peers',
   `SELECT
+     fresh.facet AS facet,
      fresh.lineage AS lineage,
      fresh.value AS value,
      countIf(known.owner = fresh.owner AND known.met < fresh.met - ${DAY_MS}) AS peers_before,
      arraySort(groupArrayIf(100)(known.met, known.owner = fresh.owner AND known.met >= fresh.met - ${DAY_MS} AND known.met <= fresh.met + ${HOUR_MS})) AS peers_recent,
      countIf(known.owner != fresh.owner AND known.met <= fresh.met) AS fleet_before
    FROM (
-     SELECT pair.1 AS owner, pair.2 AS lineage, pair.3 AS value, pair.4 AS met
-     FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {values:Array(String)}, {mets:Array(Int64)})) AS pair)
+     SELECT pair.1 AS facet, pair.2 AS owner, pair.3 AS lineage, pair.4 AS value, pair.5 AS met
+     FROM (SELECT arrayJoin(arrayZip({facets:Array(String)}, {owners:Array(String)}, {lineages:Array(String)}, {values:Array(String)}, {mets:Array(Int64)})) AS pair)
    ) AS fresh
    INNER JOIN (
-     SELECT owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
+     SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
      FROM rollup_facets
-     WHERE facet = {facet:String} AND value IN {values:Array(String)}
-     GROUP BY owner, lineage, value
-   ) AS known ON known.value = fresh.value
+     WHERE facet IN {facets:Array(String)} AND value IN {values:Array(String)}
+     GROUP BY facet, owner, lineage, value
+   ) AS known ON known.facet = fresh.facet AND known.value = fresh.value
    WHERE known.lineage != fresh.lineage
-   GROUP BY fresh.lineage, fresh.value`,
+   GROUP BY fresh.facet, fresh.lineage, fresh.value`,
   (raw) => ({
+    facet: text(raw.facet) as Facet,
     lineage: text(raw.lineage),
     value: text(raw.value),
     peersBefore: num(raw.peers_before),
@@ -181,33 +193,43 @@ const fleetSize = defineQuery<Record<string, never>, number>(
   (raw) => num(raw.lineages),
 );
 
-/** How many new values each known lineage of a sample met, in how many active hours, after its first day and before `before`. */
-const fleetNovelty = defineQuery<
-  { facet: Facet; before: number; knownBefore: number; every: number },
-  { count: number; exposure: number }
->(
+interface FleetMember {
+  /** Values met after the first day, and the active hours since; the same of the first day, its very first value left out. */
+  readonly settled: { readonly count: number; readonly exposure: number };
+  readonly young: { readonly count: number; readonly exposure: number };
+}
+
+/** How many new values each known lineage of a sample met, in how many active hours, before `before`. */
+const fleetNovelty = defineQuery<{ facet: Facet; before: number; knownBefore: number; every: number }, FleetMember>(
   'fleet_novelty',
-  `SELECT greatest(meetings.after_first_day, 0) AS count, activity.hours AS exposure
+  `SELECT meetings.later AS later, meetings.early AS early, activity.later AS later_hours, activity.early AS early_hours
    FROM (
-     SELECT lineage, min(met) AS first_met, countIf(met > first_met_of + toIntervalDay(1)) AS after_first_day
+     SELECT lineage, any(first) AS since, countIf(met > first + toIntervalDay(1)) AS later, countIf(met <= first + toIntervalDay(1)) AS early
      FROM (
-       SELECT lineage, value, min(first_seen) AS met, min(met) OVER (PARTITION BY lineage) AS first_met_of
+       SELECT lineage, value, min(first_seen) AS met, min(met) OVER (PARTITION BY lineage) AS first
        FROM rollup_facets
        WHERE facet = {facet:String} AND cityHash64(lineage) % {every:UInt32} = 0
        GROUP BY lineage, value
      )
      WHERE met < fromUnixTimestamp64Milli({before:Int64})
      GROUP BY lineage
-     HAVING first_met < fromUnixTimestamp64Milli({knownBefore:Int64})
+     HAVING since < fromUnixTimestamp64Milli({knownBefore:Int64})
    ) AS meetings
    INNER JOIN (
-     SELECT lineage, toFloat64(uniqExact(hour)) AS hours
-     FROM rollup_hours
-     WHERE cityHash64(lineage) % {every:UInt32} = 0 AND hour < fromUnixTimestamp64Milli({before:Int64})
+     SELECT lineage, countIf(hour > first + toIntervalDay(1)) AS later, countIf(hour <= first + toIntervalDay(1)) AS early
+     FROM (
+       SELECT lineage, hour, min(hour) OVER (PARTITION BY lineage) AS first
+       FROM rollup_hours
+       WHERE cityHash64(lineage) % {every:UInt32} = 0 AND hour < fromUnixTimestamp64Milli({before:Int64})
+       GROUP BY lineage, hour
+     )
      GROUP BY lineage
    ) AS activity ON activity.lineage = meetings.lineage
    LIMIT 5000`,
-  (raw) => ({ count: num(raw.count), exposure: num(raw.exposure) }),
+  (raw) => ({
+    settled: { count: num(raw.later), exposure: num(raw.later_hours) },
+    young: { count: Math.max(0, num(raw.early) - 1), exposure: num(raw.early_hours) },
+  }),
 );
 
 /** Lineages that a prior is fitted on at most. */
@@ -215,19 +237,20 @@ const PRIOR_SAMPLE = 2_000;
 /** Below this many known lineages a fleet says nothing yet and the default stands. */
 const PRIOR_MIN_LINEAGES = 8;
 
-/** What a fleet is taken for before it is known: a new value per some fifty, some hundred active hours. */
-const DEFAULT_PRIOR: Record<Facet, Gamma> = {
-  endpoint: { shape: 0.5, exposure: 50 },
-  country: { shape: 0.2, exposure: 100 },
-  asn: { shape: 0.3, exposure: 50 },
+/** What a fleet is taken for before it is known: a new value per some fifty, some hundred active hours; on a first day many more. */
+const DEFAULT_PRIOR: Record<Facet, Prior> = {
+  endpoint: { settled: { shape: 0.5, exposure: 50 }, young: { shape: 1, exposure: 0.1 } },
+  country: { settled: { shape: 0.2, exposure: 100 }, young: { shape: 0.2, exposure: 10 } },
+  network: { settled: { shape: 0.3, exposure: 50 }, young: { shape: 0.3, exposure: 5 } },
+  client: { settled: { shape: 0.2, exposure: 100 }, young: { shape: 0.2, exposure: 10 } },
 };
 
-const priors = new WeakMap<Reads, Map<string, Promise<Gamma>>>();
+const priors = new WeakMap<Reads, Map<string, Promise<Prior>>>();
 
 /** fleetPrior is what the fleet's own history up to the start of `at`'s day says about meeting new values; one look a day and facet. */
-export function fleetPrior(reads: Reads, facet: Facet, at: number): Promise<Gamma> {
+export function fleetPrior(reads: Reads, facet: Facet, at: number): Promise<Prior> {
   const day = Math.floor(at / DAY_MS) * DAY_MS;
-  const cache = priors.get(reads) ?? new Map<string, Promise<Gamma>>();
+  const cache = priors.get(reads) ?? new Map<string, Promise<Prior>>();
   priors.set(reads, cache);
   const key = `${facet} ${day}`;
   let prior = cache.get(key);
@@ -240,7 +263,7 @@ export function fleetPrior(reads: Reads, facet: Facet, at: number): Promise<Gamm
   return prior;
 }
 
-async function fitFleetPrior(reads: Reads, facet: Facet, day: number): Promise<Gamma> {
+async function fitFleetPrior(reads: Reads, facet: Facet, day: number): Promise<Prior> {
   const [size = 0] = await reads.read(fleetSize, {});
   const members = await reads.read(fleetNovelty, {
     facet,
@@ -249,53 +272,64 @@ async function fitFleetPrior(reads: Reads, facet: Facet, day: number): Promise<G
     every: Math.max(1, Math.ceil(size / PRIOR_SAMPLE)),
   });
   if (members.length < PRIOR_MIN_LINEAGES) return DEFAULT_PRIOR[facet];
-  return fitGamma(members, { shape: [0.02, 2], exposure: [10, 20_000] });
+  return {
+    settled: fitGamma(
+      members.map((member) => member.settled),
+      { shape: [0.02, 2], exposure: [10, 20_000] },
+    ),
+    young: fitGamma(
+      members.map((member) => member.young),
+      { shape: [0.02, 2], exposure: [0.02, 200] },
+    ),
+  };
 }
 
 /** Peers are asked about at most this many fresh values of one lineage: a walk past them changes no verdict. */
 const MAX_FRESH_VALUES = 200;
 
+/** A token without a baseline is looked at when it meets this many endpoints at once. */
+const RUSH_ENDPOINTS = 12;
+
+const gathered = new WeakMap<Scope, Promise<NoveltyFacts[]>>();
+
 /**
- * noveltyFacts gathers the facts of every lineage of the scope that met a new value of `facet` within `openMs` before the
+ * noveltyFacts gathers the facts of every lineage of the scope that met a new value of any facet within an hour before the
  * scope's events or in them: a few rows in steady state, however long the history. Lineages without a baseline yet are left
- * out unless they met at least `rush` values.
+ * out unless they are in a rush. Asked for several times with one scope, it looks once.
  */
-export async function noveltyFacts(
-  reads: Reads,
-  scope: Scope,
-  facet: Facet,
-  openMs: number,
-  rush: number,
-): Promise<NoveltyFacts[]> {
-  const fresh = Math.max(scope.from, scope.since) - openMs;
+export function noveltyFacts(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
+  let facts = gathered.get(scope);
+  if (facts === undefined) {
+    facts = gather(reads, scope);
+    gathered.set(scope, facts);
+  }
+  return facts;
+}
+
+async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
+  const fresh = Math.max(scope.from, scope.since) - OPEN_MS;
   const found = await reads.read(candidates, {
-    facet,
     from: scope.from,
     to: scope.to,
     receivedAt: [...scope.receivedAt],
     fresh,
     knownBefore: scope.from - KNOWN_AFTER_MS,
-    rush,
+    rush: RUSH_ENDPOINTS,
   });
   if (found.length === 0) return [];
   const params = {
-    facet,
     owners: [...new Set(found.map((row) => row.owner))],
     lineages: [...new Set(found.map((row) => row.lineage))],
   };
-  const [values, active, identity, prior] = await Promise.all([
+  const [values, active, identity, priorList] = await Promise.all([
     reads.read(metValues, params),
     reads.read(activity, params),
     reads.read(identities, params),
-    fleetPrior(reads, facet, scope.from),
+    Promise.all(FACETS.map((facet) => fleetPrior(reads, facet, scope.from))),
   ]);
+  const priors = Object.fromEntries(FACETS.map((facet, i) => [facet, priorList[i]])) as Record<Facet, Prior>;
   const ownerOf = new Map(found.map((row) => [row.lineage, row.owner]));
-  const valuesOf = new Map<string, typeof values>();
-  for (const value of values) {
-    const list = valuesOf.get(value.lineage);
-    if (list) list.push(value);
-    else valuesOf.set(value.lineage, [value]);
-  }
+  const valuesOf = grouped(values, (value) => value.lineage);
   // The day before is asked about too: a walk is judged by all that it met.
   const asked = [...valuesOf.values()].flatMap((list) =>
     list.filter((value) => value.met >= fresh - DAY_MS).slice(-MAX_FRESH_VALUES),
@@ -304,32 +338,51 @@ export async function noveltyFacts(
     asked.length === 0
       ? []
       : await reads.read(peers, {
-          facet,
+          facets: asked.map((value) => value.facet),
           owners: asked.map((value) => ownerOf.get(value.lineage) ?? ''),
           lineages: asked.map((value) => value.lineage),
           values: asked.map((value) => value.value),
           mets: asked.map((value) => value.met),
         });
-  const peersOf = new Map(peerRows.map((row) => [`${row.lineage}\n${row.value}`, row]));
+  const peersOf = new Map(peerRows.map((row) => [`${row.facet}\n${row.lineage}\n${row.value}`, row]));
   const activeOf = new Map(active.map((row) => [row.lineage, row]));
   const identityOf = new Map(identity.map((row) => [row.lineage, row]));
-  return found.map(({ owner, lineage }) => ({
-    owner,
-    lineage,
-    token: identityOf.get(lineage)?.token ?? lineage,
-    values: (valuesOf.get(lineage) ?? []).map((value) => {
-      const known = peersOf.get(`${lineage}\n${value.value}`);
-      return {
-        ...value,
-        peersBefore: known?.peersBefore ?? 0,
-        peersRecent: known?.peersRecent ?? [],
-        fleetBefore: known?.fleetBefore ?? 0,
-      };
-    }),
-    activeHours: activeOf.get(lineage)?.hours ?? [],
-    calls: activeOf.get(lineage)?.calls ?? 0,
-    ownerPeers: identityOf.get(lineage)?.ownerPeers ?? 0,
-    fleetPeers: identityOf.get(lineage)?.fleetPeers ?? 0,
-    prior,
-  }));
+  return found.map(({ owner, lineage }) => {
+    const met = grouped(
+      (valuesOf.get(lineage) ?? []).map((value) => {
+        const known = peersOf.get(`${value.facet}\n${lineage}\n${value.value}`);
+        return {
+          ...value,
+          peersBefore: known?.peersBefore ?? 0,
+          peersRecent: known?.peersRecent ?? [],
+          fleetBefore: known?.fleetBefore ?? 0,
+        };
+      }),
+      (value) => value.facet,
+    );
+    return {
+      owner,
+      lineage,
+      token: identityOf.get(lineage)?.token ?? lineage,
+      values: Object.fromEntries(FACETS.map((facet) => [facet, met.get(facet) ?? []])) as unknown as Record<
+        Facet,
+        MetValue[]
+      >,
+      activeHours: activeOf.get(lineage)?.hours ?? [],
+      calls: activeOf.get(lineage)?.calls ?? 0,
+      ownerPeers: identityOf.get(lineage)?.ownerPeers ?? 0,
+      fleetPeers: identityOf.get(lineage)?.fleetPeers ?? 0,
+      priors,
+    };
+  });
+}
+
+function grouped<T, K>(rows: readonly T[], keyOf: (row: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const row of rows) {
+    const group = groups.get(keyOf(row));
+    if (group) group.push(row);
+    else groups.set(keyOf(row), [row]);
+  }
+  return groups;
 }

@@ -1,7 +1,8 @@
 import { churnRateDetector } from './churn-rate.ts';
+import { combinedSignals } from './combined-signals.ts';
 import type { Detector } from './contract.ts';
 import { endpointSpread } from './endpoint-spread.ts';
 import { geoNovelty } from './geo-novelty.ts';
 
 /** DETECTORS is every detector there is: a new one is one file and one line here. */
-export const DETECTORS: readonly Detector[] = [endpointSpread, geoNovelty, churnRateDetector];
+export const DETECTORS: readonly Detector[] = [endpointSpread, geoNovelty, combinedSignals, churnRateDetector];

@@ -10,8 +10,10 @@ export const ANALYST_TABLES: ReadonlySet<string> = new Set([
   'notifications',
   'tokens',
   'token_endpoints',
+  'token_clients',
   'token_countries',
   'token_hourly',
+  'token_networks',
 ]);
 
 /** Tables of the database `system` that say nothing about the server, its users or their queries. */

@@ -1,4 +1,4 @@
--- What each lineage has met, per facet (endpoint, country, asn): the baseline of every novelty detector. Keyed by owner
+-- What each lineage has met, per facet (endpoint, country, network, client): the baseline of every novelty detector. Keyed by owner
 -- first, so that peers of one owner stand together.
 CREATE TABLE IF NOT EXISTS rollup_facets
 (
@@ -28,7 +28,15 @@ SELECT
     countIf(status IN (401, 403)) AS denied,
     countIf(status >= 400) AS failed
 FROM events
-ARRAY JOIN [('endpoint', toString(endpoint)), ('country', toString(country)), ('asn', if(asn = 0, '', toString(asn)))] AS pair
+ARRAY JOIN [
+    ('endpoint', toString(endpoint)),
+    ('country', toString(country)),
+    ('network', multiIf(
+        asn != 0, concat('AS', toString(asn)),
+        position(ip, ':') > 0, substringIndex(ip, ':', 2),
+        substringIndex(ip, '.', 2))),
+    ('client', toString(substringIndex(user_agent, '/', 1)))
+] AS pair
 WHERE pair.2 != ''
 GROUP BY facet, owner, lineage, value;
 

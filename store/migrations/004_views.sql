@@ -11,6 +11,20 @@ FROM rollup_facets
 WHERE facet = 'country'
 GROUP BY owner, lineage, value;
 
+-- A network is an autonomous system where it is known, else the first half of an IPv4 address or the first two groups of an IPv6 one.
+CREATE VIEW IF NOT EXISTS token_networks AS
+SELECT owner, lineage, value AS network, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed
+FROM rollup_facets
+WHERE facet = 'network'
+GROUP BY owner, lineage, value;
+
+-- A client is the product that a user agent names first: curl, Go-http-client, Mozilla.
+CREATE VIEW IF NOT EXISTS token_clients AS
+SELECT owner, lineage, value AS client, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed
+FROM rollup_facets
+WHERE facet = 'client'
+GROUP BY owner, lineage, value;
+
 CREATE VIEW IF NOT EXISTS token_hourly AS
 SELECT owner, lineage, hour, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed, sum(bytes) AS bytes
 FROM rollup_hours

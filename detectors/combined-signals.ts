@@ -1,0 +1,166 @@
+import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
+import { defineDetector, type Finding, type Params } from './contract.ts';
+import { exampleFacts } from './examples.ts';
+import { type NoveltyFacts, noveltyFacts } from './novelty.ts';
+import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';
+import { countryName, duration, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+
+const PARAMS = {
+  low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
+  medium: { default: 4, unit: 'surprise', about: 'pages from here on' },
+  high: { default: 5.5, unit: 'surprise', about: 'high severity from here on' },
+  critical: { default: 9, unit: 'surprise', about: 'critical severity from here on' },
+  min_signal: { default: 1, unit: 'surprise', about: 'a signal weaker than this counts as none' },
+} as const;
+
+type Knobs = Params<keyof typeof PARAMS>;
+
+/** Signal is one of the things that together tell. */
+interface Signal {
+  readonly name: 'place' | 'client' | 'endpoints';
+  readonly look: Look;
+}
+
+function signalsAt(facts: NoveltyFacts, at: number): Signal[] {
+  return [
+    { name: 'place', look: placeLook(facts, at) },
+    { name: 'client', look: clientLook(facts, at) },
+    { name: 'endpoints', look: lookAt(facts, 'endpoint', at, HOUR_MS, weighEndpoint(facts)) },
+  ];
+}
+
+function judge(facts: NoveltyFacts, params: Knobs, since: number): Finding[] {
+  const moments = [...new Set(Object.values(facts.values).flatMap((values) => values.map((value) => value.met)))].sort(
+    (a, b) => a - b,
+  );
+  const findings = new Map<string, Finding>();
+  for (const [index, at] of moments.entries()) {
+    if (at < since) continue;
+    const finding = judgeAt(facts, params, moments, index);
+    if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
+  }
+  return [...findings.values()];
+}
+
+function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[], index: number): Finding | null {
+  const at = moments[index] ?? 0;
+  const signals = signalsAt(facts, at).filter(({ look }) => look.surprise >= params.min_signal);
+  if (signals.length < 2) return null;
+  const surprises = signalsAt(facts, at).map(({ look }) => (look.surprise >= params.min_signal ? look.surprise : 0));
+  const surprise = Math.max(
+    ...Array.from({ length: signals.length - 1 }, (_, i) => combinedSurprise(surprises, i + 2)),
+  );
+  const state = learningState(facts.activeHours, at);
+  // A token that is still being learnt borrows its fleet's first days: all three must agree.
+  if (state === 'learning' && signals.length < 3) return null;
+  const severity = severityOf(surprise, params);
+  if (severity === null) return null;
+  // First meetings within an hour of one another are one episode.
+  let start = index;
+  while (
+    start > 0 &&
+    (moments[start] ?? 0) - (moments[start - 1] ?? 0) < OPEN_MS &&
+    at - (moments[start - 1] ?? 0) < DAY_MS
+  )
+    start--;
+  const from = Math.min(...signals.flatMap(({ look }) => look.values.map((value) => value.met)));
+  return {
+    anchor: `signals ${moments[start] ?? at} ${severity}`,
+    subject: { token: facts.token, lineage: facts.lineage, owner: facts.owner },
+    severity,
+    title: `${facts.token} is used by a stranger: ${signals.map(titleOf).join(', ')}`,
+    summary:
+      `Within ${duration(Math.max(1000, at - from))} ${facts.token} of ${facts.owner} was used ${listed(signals.map(phraseOf))}. ` +
+      `Each alone may be chance (${signals.map(({ name, look }) => `${name} ${rounded(look.surprise)}`).join(', ')}); together they are a surprise of ${rounded(surprise)}.`,
+    window: { from, to: at },
+    observed: Object.fromEntries(
+      signals.map(({ name, look }) => [name, look.values.map((value) => value.value).slice(0, 10)]),
+    ),
+    expected: {
+      signals: Object.fromEntries(signals.map(({ name, look }) => [name, rounded(look.surprise)])),
+      arithmetic: "Fisher's method over the strongest signals, less what choosing them costs",
+    },
+    surprise: rounded(surprise),
+    state,
+    evidence: signals.flatMap(({ name, look }) =>
+      look.values.slice(0, 8).map((value) => ({
+        signal: name,
+        facet: look.facet,
+        value: value.value,
+        first_seen: new Date(value.met).toISOString(),
+        calls: value.calls,
+        refused: value.failed,
+        peers_before: value.peersBefore,
+      })),
+    ),
+    sql:
+      `SELECT 'endpoint' AS facet, endpoint AS value, first_seen, calls FROM token_endpoints WHERE ${during(facts, from, at)} ` +
+      `UNION ALL SELECT 'country', country, first_seen, calls FROM token_countries WHERE ${during(facts, from, at)} ` +
+      `UNION ALL SELECT 'network', network, first_seen, calls FROM token_networks WHERE ${during(facts, from, at)} ` +
+      `UNION ALL SELECT 'client', client, first_seen, calls FROM token_clients WHERE ${during(facts, from, at)}`,
+  };
+}
+
+function during(facts: NoveltyFacts, from: number, to: number): string {
+  return `lineage = ${sqlText(facts.lineage)} AND first_seen >= ${sqlTime(from)} AND first_seen <= ${sqlTime(to)}`;
+}
+
+/** placeName says a country in words, a network as it is. */
+function placeName(look: Look): string {
+  const value = look.values.at(-1)?.value ?? '';
+  return look.facet === 'country' ? countryName(value) : `network ${value}`;
+}
+
+function titleOf({ name, look }: Signal): string {
+  if (name === 'place') return placeName(look);
+  if (name === 'client') return `client ${look.values.at(-1)?.value ?? ''}`;
+  return `${look.values.length} new endpoint${look.values.length === 1 ? '' : 's'}`;
+}
+
+function phraseOf({ name, look }: Signal): string {
+  if (name === 'place') return `from ${placeName(look)} where it has never been`;
+  if (name === 'client') return `with ${look.values.at(-1)?.value ?? ''}, a client that it never used`;
+  return `on ${look.values.length} endpoint${look.values.length === 1 ? '' : 's'} that it never called`;
+}
+
+function listed(parts: readonly string[]): string {
+  return parts.length < 2 ? (parts[0] ?? '') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}`;
+}
+
+/** combinedSignals reports a token on which several weak signals meet within an hour: a new place, a new client, new endpoints. */
+export const combinedSignals = defineDetector<NoveltyFacts, keyof typeof PARAMS>({
+  id: 'combined-signals',
+  title: 'Several weak signals about one token within an hour',
+  about:
+    'Takes the surprise of a new place (country or network, whichever is stranger), of a new client and of new endpoints within an hour, ' +
+    "and combines the strongest by Fisher's method, paying for the choice. One alone may be chance; two at once seldom are.",
+  runbook:
+    'Somebody may be using this token from their own machine. Compare address, network and client with what the owner runs; if nobody knows them, ' +
+    'rotate the token now and read every call that came from there.',
+  knownGaps: ['A thief who copies the client, the network and the habits of the token is not seen here.'],
+  params: PARAMS,
+  facts: noveltyFacts,
+  judge,
+  examples: [
+    {
+      name: 'a settled token from a new network with a new client',
+      facts: exampleFacts({
+        network: { known: 1, fresh: 1, names: ['AS64500'] },
+        client: { known: 1, fresh: 1, names: ['curl'] },
+      }),
+      since: 0,
+      fires: true,
+    },
+    { name: 'only a new client', facts: exampleFacts({ client: { known: 1, fresh: 1 } }), since: 0, fires: false },
+    {
+      name: 'a move that four peers made the same day',
+      facts: exampleFacts({
+        country: { known: 1, fresh: 1, adopters: 4 },
+        network: { known: 1, fresh: 1, adopters: 4 },
+        client: { known: 1, fresh: 1, adopters: 4 },
+      }),
+      since: 0,
+      fires: false,
+    },
+  ],
+});

@@ -1,0 +1,128 @@
+import { activeHoursWithin, HOUR_MS, noveltyRate } from './baseline.ts';
+import type { Facet, MetValue, NoveltyFacts } from './novelty.ts';
+import { type Gamma, surpriseOfCount } from './statistics.ts';
+
+/** Look is one window of one facet, judged at one moment. */
+export interface Look {
+  readonly facet: Facet;
+  readonly windowMs: number;
+  /** Values first met within the window, by time. */
+  readonly values: readonly MetValue[];
+  /** Their weights added up: what nothing else explains. */
+  readonly unexplained: number;
+  /** The window in active hours. */
+  readonly hours: number;
+  readonly rate: Gamma;
+  readonly surprise: number;
+}
+
+/** Weigh says how much of a first meeting is left to explain at a moment: 1 is all of it. */
+export type Weigh = (value: MetValue, at: number) => number;
+
+/** Each peer of the owner that met the same value the same day leaves this much of the surprise: two tokens are chance, five a release. */
+const PEER_DISCOUNT = 0.35;
+
+/** adoption is what the owner's other tokens leave of a first meeting: little where many did the same the same day. */
+export function adoption(value: MetValue, at: number): number {
+  let adopters = 0;
+  for (const met of value.peersRecent) if (met <= at) adopters++;
+  return PEER_DISCOUNT ** adopters;
+}
+
+/** lookAt judges the values of a facet that were first met in the `windowMs` up to `at`. */
+export function lookAt(facts: NoveltyFacts, facet: Facet, at: number, windowMs: number, weigh: Weigh): Look {
+  const all = facts.values[facet];
+  const values: MetValue[] = [];
+  // The very first value of a lineage is where it began, not news.
+  for (let i = 1; i < all.length; i++) {
+    const value = all[i] as MetValue;
+    if (value.met > at) break;
+    if (value.met > at - windowMs) values.push(value);
+  }
+  const unexplained = values.reduce((sum, value) => sum + weigh(value, at), 0);
+  const met = all.map((value) => value.met);
+  const rate = noveltyRate({ met, activeHours: facts.activeHours }, at - windowMs, facts.priors[facet]);
+  const hours = activeHoursWithin(facts.activeHours, at, windowMs);
+  return { facet, windowMs, values, unexplained, hours, rate, surprise: surpriseOfCount(unexplained, hours, rate) };
+}
+
+/** weighPlace weighs a country, network or client: less the more of the owner's other tokens are at home with it, little when they came the same day. */
+export function weighPlace(facts: Pick<NoveltyFacts, 'ownerPeers'>): Weigh {
+  return (value, at) => {
+    const known = facts.ownerPeers > 0 ? Math.min(1, value.peersBefore / facts.ownerPeers) : 0;
+    return (1 - 0.8 * known) * adoption(value, at);
+  };
+}
+
+/** placeLook is the more surprising of country and network: a new country is a new network too, so they count once. */
+export function placeLook(facts: NoveltyFacts, at: number, windowMs = HOUR_MS): Look {
+  const country = lookAt(facts, 'country', at, windowMs, weighPlace(facts));
+  const network = lookAt(facts, 'network', at, windowMs, weighPlace(facts));
+  return country.surprise >= network.surprise ? country : network;
+}
+
+/** clientLook is the surprise of a client program that the lineage never used. */
+export function clientLook(facts: NoveltyFacts, at: number, windowMs = HOUR_MS): Look {
+  return lookAt(facts, 'client', at, windowMs, weighPlace(facts));
+}
+
+/** From this surprise on a place or a client counts as foreign to the lineage. */
+const FOREIGN_SURPRISE = 1.5;
+/** How long before a walk its stranger may have arrived. */
+const FOREIGN_WINDOW_MS = 2 * HOUR_MS;
+
+/** isForeign tells whether the lineage was just met by a stranger: a place or a client that surprises. A deploy comes from home. */
+export function isForeign(facts: NoveltyFacts, at: number): boolean {
+  return (
+    placeLook(facts, at, FOREIGN_WINDOW_MS).surprise >= FOREIGN_SURPRISE ||
+    clientLook(facts, at, FOREIGN_WINDOW_MS).surprise >= FOREIGN_SURPRISE
+  );
+}
+
+/** Weights of one new endpoint: what else could explain it. */
+const WEIGHT_OWNER_KNOWS = 0.6;
+const WEIGHT_NEW_TO_ALL = 0.25;
+const WEIGHT_REFUSED = 1.25;
+const WEIGHT_FROM_HOME = 0.35;
+/** A fleet smaller than this cannot tell what is new to all. */
+const MIN_FLEET = 5;
+
+/**
+ * weighEndpoint weighs a new endpoint: little when peers of the owner met it the same day (a release), less when the owner's
+ * other tokens know it, little when nobody ever called it and it works (a release whose first user this is), less when
+ * nothing foreign came with it (the program itself changed), more when it was refused or does not exist (somebody is guessing).
+ */
+export function weighEndpoint(facts: NoveltyFacts): Weigh {
+  const newToAllCounts = facts.fleetPeers + facts.ownerPeers < MIN_FLEET;
+  return (value, at) => {
+    const alone = adoption(value, at);
+    if (value.calls > 0 && value.failed / value.calls >= 0.5) return WEIGHT_REFUSED * alone;
+    const home = isForeign(facts, value.met) ? 1 : WEIGHT_FROM_HOME;
+    if (value.peersBefore > 0) return WEIGHT_OWNER_KNOWS * alone * home;
+    return (value.fleetBefore > 0 || newToAllCounts ? 1 : WEIGHT_NEW_TO_ALL) * alone * home;
+  };
+}
+
+/**
+ * combinedSurprise is the surprise of several independent signals together: Fisher's method over the `count` strongest of
+ * `surprises`, less what choosing them costs. -2 ln of a product of n uniform chances is chi-square with 2n degrees of
+ * freedom, whose tail for even degrees is e^(-x/2) * sum (x/2)^i / i!.
+ */
+export function combinedSurprise(surprises: readonly number[], count: number): number {
+  const strongest = [...surprises].sort((a, b) => b - a).slice(0, count);
+  const total = strongest.reduce((sum, surprise) => sum + surprise, 0);
+  const half = total * Math.LN10;
+  let series = 0;
+  let term = 1;
+  for (let i = 0; i < count; i++) {
+    series += term;
+    term *= half / (i + 1);
+  }
+  return Math.max(0, total - Math.log10(series) - Math.log10(choose(surprises.length, count)));
+}
+
+function choose(n: number, k: number): number {
+  let result = 1;
+  for (let i = 1; i <= k; i++) result *= (n - k + i) / i;
+  return result;
+}
