@@ -1,0 +1,63 @@
+import { join } from 'node:path';
+import type { BenchCase } from '../contract.ts';
+import type { FactsAnswer, FactsQuestion } from '../facts-process.ts';
+import { startHelper } from '../processes.ts';
+import { median, spreadOf } from '../statistics.ts';
+
+const DAYS = 30;
+const SHOWN_QUERIES = 6;
+const EVENTS_PER_TOKEN_DAY = 2;
+
+/** facts measures what the detectors ask of the engine for one batch, over a large fleet. */
+export const facts: BenchCase = {
+  id: 'facts',
+  title: "all detectors' facts for a batch that touches 5,000 of 100,000 tokens with 30 days of history",
+  async run({ quick, folder, say }) {
+    const tokens = quick ? 5_000 : 100_000;
+    const touched = quick ? 500 : 5_000;
+    const batches = quick ? 3 : 20;
+    const helper = startHelper<FactsQuestion, FactsAnswer>('facts-process');
+    say(`loading ${tokens} tokens by SQL`);
+    const { events } = await helper.ask({
+      ask: 'load',
+      dataDir: join(folder, 'data'),
+      tokens,
+      owners: tokens / 10,
+      days: DAYS,
+      eventsPerTokenDay: EVENTS_PER_TOKEN_DAY,
+      endMs: Date.now(),
+    });
+    const runs: FactsAnswer[] = [];
+    // The first one of a day also fits the fleet's prior, and is told apart.
+    for (let number = 0; number <= batches; number++)
+      runs.push(await helper.ask({ ask: 'batch', number, tokens: touched }));
+    await helper.end();
+    const [first, ...counted] = runs as [FactsAnswer, ...FactsAnswer[]];
+    const engine = counted.map((run) => run.engineMs);
+    const names = [...new Set(counted.flatMap((run) => Object.keys(run.queries)))];
+    const costs = names
+      .map((name) => ({ name, ms: median(counted.map((run) => run.queries[name] ?? 0)) }))
+      .sort((a, b) => b.ms - a.ms);
+    const whole = counted.map((run) => run.wholeMs);
+    return {
+      figures: [
+        {
+          name: 'engine time of a batch',
+          value: median(engine),
+          unit: 'ms',
+          spread: spreadOf(engine),
+          bar: { kind: 'below', value: 100 },
+        },
+        { name: 'with transport and judgement', value: median(whole), unit: 'ms', spread: spreadOf(whole) },
+        { name: 'engine time of the first batch of a day', value: first.engineMs, unit: 'ms' },
+      ],
+      notes: [
+        `${events} events of history; ${batches} batches of ${touched} events, each of another token; ${runs.reduce((sum, run) => sum + run.detections, 0)} detections.`,
+        `Slowest queries of a batch, side by side: ${costs
+          .slice(0, SHOWN_QUERIES)
+          .map(({ name, ms }) => `${name} ${ms.toFixed(1)} ms`)
+          .join(', ')}.`,
+      ],
+    };
+  },
+};

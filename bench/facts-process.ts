@@ -1,0 +1,232 @@
+import { createLogger, systemClock } from '../core/index.ts';
+import { openJudge } from '../detectors/index.ts';
+import { encodeLifecycle, encodeUsage, openStore, type Store } from '../store/index.ts';
+import { serve } from './processes.ts';
+import { covered, random, type Span } from './statistics.ts';
+
+/** FactsQuestion asks for the fleet to be loaded, or for one batch to be stored and judged. */
+export type FactsQuestion =
+  | {
+      readonly ask: 'load';
+      readonly dataDir: string;
+      readonly tokens: number;
+      readonly owners: number;
+      readonly days: number;
+      readonly eventsPerTokenDay: number;
+      /** End of the history, epoch milliseconds. */
+      readonly endMs: number;
+    }
+  | { readonly ask: 'batch'; readonly number: number; readonly tokens: number };
+
+/** FactsAnswer is the number of loaded events, or what judging a batch cost. Milliseconds. */
+export interface FactsAnswer {
+  readonly events: number;
+  /** Time in which the engine worked for at least one detector. */
+  readonly engineMs: number;
+  /** The whole run: engine, transport and judgement. */
+  readonly wholeMs: number;
+  readonly detections: number;
+  /** Milliseconds of each named query; they run side by side, so that they sum up to more than engineMs. */
+  readonly queries: Readonly<Record<string, number>>;
+}
+
+const DAY_MS = 86_400_000;
+
+let fleet: Extract<FactsQuestion, { ask: 'load' }> | null = null;
+let store: Store | null = null;
+
+/** Tokens have ten endpoints each out of 400, the first ones most often, and one country out of forty. */
+const ENDPOINTS = 400;
+const HABITS = 10;
+const COUNTRIES = 40;
+
+/** The fleet's habits as SQL over `number`; the batch below has the same. */
+const HISTORY = `
+  WITH
+    number % {tokens} AS n,
+    cityHash64(number, {day}) AS dice,
+    least(dice % ${HABITS}, bitShiftRight(dice, 8) % ${HABITS}) AS habit
+  SELECT
+    fromUnixTimestamp64Milli({from} + toInt64(bitShiftRight(dice, 16) % ${DAY_MS})) AS time,
+    time AS received_at,
+    concat('ev-', toString({day}), '-', toString(number)) AS id,
+    concat('tok_', toString(n)) AS token,
+    token AS lineage,
+    concat('owner_', toString(n % {owners})) AS owner,
+    concat('GET /v1/things_', toString(cityHash64(n, habit) % ${ENDPOINTS})) AS endpoint,
+    'GET' AS method,
+    200 AS status,
+    concat('192.0.2.', toString(n % 250)) AS ip,
+    concat(char(65 + n % {owners} % 20), char(65 + intDiv(n % {owners}, 20) % ${COUNTRIES / 20})) AS country,
+    64500 + n % {owners} % 100 AS asn,
+    'bench/1.0' AS user_agent,
+    512 AS bytes,
+    12 AS duration_ms,
+    concat('r', toString(number)) AS request_id,
+    '' AS attributes,
+    'native' AS source
+  FROM numbers({events})`;
+
+const LIFECYCLE = `
+  SELECT
+    fromUnixTimestamp64Milli({from} + toInt64(cityHash64(number, {day}) % ${DAY_MS})) AS time,
+    time AS received_at,
+    concat('life-', toString({day}), '-', toString(number)) AS id,
+    'issued' AS action,
+    concat('tok_issued_', toString({day}), '_', toString(number)) AS token,
+    token AS lineage,
+    concat('owner_', toString(cityHash64(number, {day}) % {owners})) AS owner
+  FROM numbers({events})`;
+
+function filled(sql: string, values: Readonly<Record<string, number>>): string {
+  return sql.replaceAll(/\{(\w+)\}/g, (_, name: string) => String(values[name]));
+}
+
+async function open(dataDir: string): Promise<Store> {
+  return openStore(
+    { dataDir, store: { url: null, retention: { eventsMs: null } } },
+    { log: createLogger('error'), clock: systemClock },
+  );
+}
+
+/** load fills the tables by SQL, a day at a time as history comes, so that the rollups fill as they do in life. */
+async function load(question: Extract<FactsQuestion, { ask: 'load' }>): Promise<number> {
+  fleet = question;
+  const { dataDir, tokens, owners, days, eventsPerTokenDay, endMs } = question;
+  // The store makes the schema and offers no other writing than rows: the engine itself is asked for this.
+  await (await open(dataDir)).close();
+  const { createClient } = await import('@clickhouse/client');
+  const { createChdbConnection } = await import('chdb/connection');
+  const client = createClient({
+    connection: createChdbConnection({ path: `${dataDir}/clickhouse` }),
+  } as Parameters<typeof createClient>[0]);
+  const columns = (sql: string) => [...sql.matchAll(/ AS (\w+),?$/gm)].map((match) => match[1] as string);
+  const insert = (table: string, sql: string, values: Record<string, number>) => {
+    const names = columns(sql.slice(sql.indexOf('SELECT')));
+    return client.command({
+      query: `INSERT INTO ${table} (${names.join(', ')}) SELECT ${names.join(', ')} FROM (${filled(sql, values)})`,
+    });
+  };
+  await client.command({ query: 'USE tokenwatch' });
+  let events = 0;
+  for (let day = 0; day < days; day++) {
+    const from = endMs - (days - day) * DAY_MS;
+    const count = Math.round(tokens * eventsPerTokenDay);
+    await insert('events', HISTORY, { tokens, owners, day, from, events: count });
+    await insert('lifecycle', LIFECYCLE, { owners, day, from, events: Math.ceil(owners / 2) });
+    events += count;
+  }
+  await client.close();
+  store = await open(dataDir);
+  return events;
+}
+
+/** A batch's tokens call what they are used to; one in a hundred meets an endpoint, one in five hundred a country. */
+async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }>): Promise<FactsAnswer> {
+  if (fleet === null || store === null) throw new Error('load comes first');
+  const { owners, endMs } = fleet;
+  const opened = store;
+  const draw = random(number);
+  const receivedAt = endMs + number * 1_000;
+  const first = Math.floor(draw() * fleet.tokens);
+  const lines = Array.from({ length: tokens }, (_, i) => {
+    const n = (first + i * 7) % (fleet?.tokens ?? 1);
+    const owner = n % owners;
+    const token = `tok_${n}`;
+    const country = `${String.fromCharCode(65 + (owner % 20))}${String.fromCharCode(65 + (Math.floor(owner / 20) % (COUNTRIES / 20)))}`;
+    return encodeUsage({
+      time: receivedAt - 1_000 + Math.floor(draw() * 1_000),
+      receivedAt,
+      id: `batch-${number}-${i}`,
+      token,
+      lineage: token,
+      owner: `owner_${owner}`,
+      endpoint: draw() < 0.01 ? `GET /v1/things_${Math.floor(draw() * ENDPOINTS)}` : 'GET /v1/health',
+      method: 'GET',
+      status: 200,
+      ip: '192.0.2.1',
+      country: draw() < 0.002 ? 'ZZ' : country,
+      asn: 64500 + (owner % 100),
+      userAgent: 'bench/1.0',
+      bytes: 512,
+      durationMs: 12,
+      requestId: `b${i}`,
+      attributes: '',
+      source: 'native',
+    });
+  });
+  const steps = Array.from({ length: 20 }, (_, i) => {
+    const token = `tok_new_${number}_${i}`;
+    const time = receivedAt - 500;
+    // prettier-ignore
+    return encodeLifecycle({
+      time,
+      receivedAt,
+      id: `step-${number}-${i}`,
+      action: 'issued',
+      token,
+      lineage: token,
+      owner: `owner_${Math.floor(draw() * owners)}`,
+      replaces: '',
+      requestedAt: null,
+      expiresAt: null,
+      effectiveAt: null,
+      fingerprint: '',
+      scopes: [],
+      reason: '',
+      config: '',
+      ip: '',
+      country: '',
+      userAgent: '',
+      requestId: '',
+      attributes: '',
+      source: 'native',
+    });
+  });
+  await opened.insert('events', lines, `batch ${number}`);
+  await opened.insert('lifecycle', steps, `steps ${number}`);
+
+  const spans: Span[] = [];
+  const queries: Record<string, number> = {};
+  const judge = openJudge({
+    config: { detectors: {} },
+    store: {
+      ...opened,
+      read: async (query, params) => {
+        const began = performance.now();
+        try {
+          return await opened.read(query, params);
+        } finally {
+          const ended = performance.now();
+          spans.push([began, ended]);
+          queries[query.name] = (queries[query.name] ?? 0) + ended - began;
+        }
+      },
+    },
+    log: createLogger('error'),
+  });
+  const began = performance.now();
+  const found = await judge({
+    receivedAt: [receivedAt],
+    from: receivedAt - 1_000,
+    to: receivedAt,
+    since: receivedAt - 3_600_000,
+  });
+  return {
+    events: lines.length,
+    engineMs: covered(spans),
+    wholeMs: performance.now() - began,
+    detections: found.length,
+    queries,
+  };
+}
+
+serve<FactsQuestion, FactsAnswer>(
+  async (question) =>
+    question.ask === 'load'
+      ? { events: await load(question), engineMs: 0, wholeMs: 0, detections: 0, queries: {} }
+      : batch(question),
+  async () => {
+    await store?.close();
+  },
+);
