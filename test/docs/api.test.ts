@@ -33,8 +33,9 @@ function routes(): string[] {
   return files.flatMap((file) =>
     [...read(file).matchAll(/\b(?:app|scope)\.(get|post|delete)(?:<\w+>)?\(\s*['`]([^'`]+)['`]/g)].flatMap(
       ([, method = '', path = '']) => {
-        const words = path.includes('/${word}') ? ['acknowledge', 'resolve'] : [''];
-        return words.map((word) => `${method.toUpperCase()} ${path.replace('${word}', word)}`);
+        // One of the sources registers two calls in a loop.
+        const words = /\$\{word\}/.test(path) ? ['acknowledge', 'resolve'] : [''];
+        return words.map((word) => `${method.toUpperCase()} ${path.replace(/\$\{word\}/, word)}`);
       },
     ),
   );
