@@ -1,4 +1,4 @@
-import type { Detection, EvidenceRow, LearningState, Severity, Subject } from '../core/index.ts';
+import type { Detection } from '../core/index.ts';
 import type { Store } from '../store/index.ts';
 
 /** Scope says what a run looks at: the batches that arrived, and the event times that may page. Times are epoch milliseconds. */
@@ -18,21 +18,10 @@ export const DISORDER_MS = 600_000;
 /** Reads is the part of the store that facts are made from. */
 export type Reads = Pick<Store, 'read'>;
 
-/** Finding is what a judgement says; the run turns it into a Detection. Times are epoch milliseconds of event time. */
-export interface Finding {
+/** Finding is what a judgement says; the run gives it its identity. Times are epoch milliseconds of event time. */
+export interface Finding extends Omit<Detection, 'id' | 'detector'> {
   /** What makes it this finding and no other: hashed into the id with detector and subject. */
   readonly anchor: string;
-  readonly subject: Subject;
-  readonly severity: Severity;
-  readonly title: string;
-  readonly summary: string;
-  readonly window: { readonly from: number; readonly to: number };
-  readonly observed: Readonly<Record<string, unknown>>;
-  readonly expected: Readonly<Record<string, unknown>>;
-  readonly surprise: number;
-  readonly state: LearningState;
-  readonly evidence: readonly EvidenceRow[];
-  readonly sql: string;
 }
 
 /** Param is a knob of a detector. */
@@ -76,5 +65,3 @@ export interface Detector<F = unknown, K extends string = string> {
 export function defineDetector<F, K extends string>(detector: Detector<F, K>): Detector {
   return detector as unknown as Detector;
 }
-
-export type { Detection };

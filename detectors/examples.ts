@@ -1,5 +1,6 @@
 import { DAY_MS, HOUR_MS } from './baseline.ts';
-import { FACETS, type Facet, type MetValue, type NoveltyFacts } from './novelty.ts';
+import type { MetValue, NoveltyFacts } from './novelty.ts';
+import { FACETS, type Facet } from './prior.ts';
 
 /** The moment that examples end at: any fixed time serves. */
 export const EXAMPLE_END = Date.UTC(2026, 10, 16, 12);

@@ -1,5 +1,6 @@
 import { activeHoursWithin, HOUR_MS, noveltyRate } from './baseline.ts';
-import type { Facet, MetValue, NoveltyFacts } from './novelty.ts';
+import type { MetValue, NoveltyFacts } from './novelty.ts';
+import type { Facet } from './prior.ts';
 import { type Gamma, surpriseOfCount } from './statistics.ts';
 
 /** Look is one window of one facet, judged at one moment. */

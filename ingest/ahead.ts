@@ -82,13 +82,14 @@ export function createAhead({ requests, sink, held, log, owner }: AheadContext):
     }
     let reserved = false;
     try {
-      await requests.reserve(batch.token, ids, JSON.stringify(batch), owner);
-      reserved = true;
-      return await finish(batch);
+      reserved = await requests.reserve(batch.token, ids, JSON.stringify(batch), owner);
+      if (reserved) return await finish(batch);
     } catch (error) {
       keep(batch, reserved);
       throw storeFailure(error, log);
     }
+    // Another process took one of them in this very moment: look again.
+    return storeParts(parts, receivedAt);
   }
 
   return {

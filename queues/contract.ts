@@ -75,8 +75,11 @@ export interface RequestLog {
   done(ids: readonly string[]): Promise<(string | null)[]>;
   /** record remembers results for `ttlMs`. */
   record(results: ReadonlyMap<string, string>, ttlMs: number): Promise<void>;
-  /** reserve writes a batch ahead of its insert, with the requests in it; the payload stays until `release`. */
-  reserve(batch: string, requests: readonly string[], payload: string, owner: string): Promise<void>;
+  /**
+   * reserve writes a batch ahead of its insert, with the requests in it; the payload stays until `release`. False, and nothing
+   * is written, when one of the requests waits in another batch or was stored meanwhile.
+   */
+  reserve(batch: string, requests: readonly string[], payload: string, owner: string): Promise<boolean>;
   /** pending returns the batch that each request waits in, null where none. */
   pending(requests: readonly string[]): Promise<(string | null)[]>;
   /** release drops a stored batch's payload and its reservations. */

@@ -65,7 +65,7 @@ export function createMemoryQueues(
     requests: {
       done: async (ids) => ids.map(() => null),
       record: async () => {},
-      reserve: async () => {},
+      reserve: async () => true,
       pending: async (ids) => ids.map(() => null),
       release: async () => {},
       orphans: async () => [],

@@ -36,6 +36,19 @@ if redis.call('EXISTS', ARGV[2] .. owner) == 1 then return false end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1])
 return redis.call('HMGET', KEYS[1], 'requests', 'payload')`;
 
+/** Writes a batch ahead with its requests, all or none: a request waits in one batch at a time. */
+const RESERVE_SCRIPT = `
+local batch, owner, ttl = ARGV[1], ARGV[2], ARGV[3]
+for i = 3, #KEYS, 2 do
+  local waits = redis.call('GET', KEYS[i])
+  if (waits and waits ~= batch) or redis.call('EXISTS', KEYS[i + 1]) == 1 then return 0 end
+end
+redis.call('HSET', KEYS[1], 'owner', owner, 'requests', ARGV[4], 'payload', ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ttl)
+redis.call('SADD', KEYS[2], batch)
+for i = 3, #KEYS, 2 do redis.call('SET', KEYS[i], batch, 'PX', ttl) end
+return 1`;
+
 /** createSharedState keeps what all processes agree on under `prefix`. */
 export function createSharedState(redis: Redis, prefix: string): SharedState {
   const key = (...parts: string[]) => [prefix, ...parts].join(':');
@@ -101,12 +114,9 @@ export function createRequestLog(redis: Redis, prefix: string): RequestLog {
       }),
     reserve: (batch, requests, payload, owner) =>
       guarded('writing a batch ahead', async () => {
-        const pipeline = redis.multi();
-        pipeline.hset(batchKey(batch), { owner, requests: JSON.stringify(requests), payload });
-        pipeline.pexpire(batchKey(batch), RESERVATION_TTL_MS);
-        pipeline.sadd(index, batch);
-        for (const request of requests) pipeline.set(pending(request), batch, 'PX', RESERVATION_TTL_MS);
-        await pipeline.exec();
+        const keys = [batchKey(batch), index, ...requests.flatMap((request) => [pending(request), done(request)])];
+        const values = [batch, owner, RESERVATION_TTL_MS, JSON.stringify(requests), payload];
+        return Number(await redis.eval(RESERVE_SCRIPT, keys.length, ...keys, ...values)) === 1;
       }),
     pending: (requests) =>
       guarded('reading reserved batches', async () => (requests.length === 0 ? [] : redis.mget(requests.map(pending)))),

@@ -112,9 +112,10 @@ describe('a process that dies', () => {
       requests: {
         ...engines.queues.requests,
         reserve: async (...args) => {
-          await engines.queues.requests.reserve(...args);
+          const reserved = await engines.queues.requests.reserve(...args);
           dead = true;
           if (last === 'reserve') await never();
+          return reserved;
         },
         // The lease of a dead process ends at once, for the test.
         lease: (owner, ttlMs) => (dead ? Promise.resolve() : engines.queues.requests.lease(owner, Math.min(ttlMs, 50))),

@@ -61,6 +61,16 @@ describe('request log', () => {
     expect(await queues.requests.pending(['r3'])).toEqual([null]);
   });
 
+  it('lets a request wait in one batch only, and in none once it was stored', async () => {
+    expect(await queues.requests.reserve('b3', ['r4', 'r5'], 'rows', 'alive')).toBe(true);
+    expect(await queues.requests.reserve('b3', ['r4', 'r5'], 'rows', 'alive')).toBe(true);
+    expect(await queues.requests.reserve('b4', ['r5', 'r6'], 'rows', 'alive')).toBe(false);
+    expect(await queues.requests.pending(['r5', 'r6'])).toEqual(['b3', null]);
+    await queues.requests.record(new Map([['r7', '{}']]), 60_000);
+    expect(await queues.requests.reserve('b5', ['r7'], 'rows', 'alive')).toBe(false);
+    await queues.requests.release('b3');
+  });
+
   it('remembers what was answered', async () => {
     await queues.requests.record(new Map([['r1', '{"accepted":1}']]), 60_000);
     expect(await queues.requests.done(['r1', 'r2'])).toEqual(['{"accepted":1}', null]);
