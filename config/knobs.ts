@@ -55,7 +55,7 @@ export const KNOBS = {
   'store.retention.events': knob(
     duration(60 * MINUTE, 36_500 * DAY, 'forever'),
     '90d',
-    'How long events, lifecycle events and rejected lines are kept, counted from when they were received.',
+    'How long usage events are kept, counted from when they were received. Rejected lines stay for 30 days, the rest stays.',
   ),
   'queue.url': knob(
     address('redis', 'rediss'),
