@@ -94,6 +94,6 @@ function harden(scope: FastifyInstance, log: Logger): void {
 function unknownRoute(method: string, url: string): TokenwatchError {
   const path = (url.split('?')[0] ?? '').slice(0, 200);
   return new TokenwatchError('not_found', 'poison', `There is no ${method} ${path}.`, {
-    fix: 'The calls are listed in the README.',
+    fix: 'docs/api.md lists the calls.',
   });
 }
