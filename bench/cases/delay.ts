@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { benchFleet } from '../../fixtures/index.ts';
 import { planAttacks } from '../attacks.ts';
 import { bodiesOf, eventsOf, take } from '../bodies.ts';
-import { inParallel } from '../client.ts';
+import { type Client, inParallel } from '../client.ts';
 import type { BenchCase, Figure } from '../contract.ts';
 import { startService, untilJudged } from '../service.ts';
 import { median, quantile, random } from '../statistics.ts';
@@ -63,6 +63,7 @@ export const delay: BenchCase = {
     });
     await untilJudged(service);
 
+    const before = await meansOf(service.client);
     say(`steady traffic, ${count} attacks within ${measureMs / 1000} s`);
     const began = performance.now();
     const beganMs = Date.now();
@@ -118,6 +119,7 @@ export const delay: BenchCase = {
     }
     const seconds = (performance.now() - began) / 1000;
     await Promise.all(sent);
+    const after = await meansOf(service.client);
     await service.stop();
     await new Promise<void>((resolve) => {
       receiver.close(() => resolve());
@@ -144,8 +146,28 @@ export const delay: BenchCase = {
       ],
       notes: [
         `${delays.walk.length} walks over 12 endpoints in one POST, ${delays.country.length} thieves in a new country who try 3 endpoints, at random moments of ${measureMs / 1000} s; ${bodies * ROWS_PER_BODY} events of history.`,
+        `Meanwhile an insert took ${meanBetween(before.insert, after.insert)}, a run of all detectors ${meanBetween(before.detect, after.detect)}.`,
         `Traffic was ${Math.round((answers.length * perTick) / seconds)} events/s in POSTs of ${perTick}, ${refused} of them told to come again; ${pages} messages reached the receiver.`,
       ],
     };
   },
 };
+
+interface Sum {
+  readonly seconds: number;
+  readonly count: number;
+}
+
+/** meansOf is how often and how long the service has inserted and judged so far, by its own metrics. */
+async function meansOf(client: Client): Promise<{ readonly insert: Sum; readonly detect: Sum }> {
+  const sum = async (name: string): Promise<Sum> => ({
+    seconds: await client.metric(`${name}_sum`, []),
+    count: await client.metric(`${name}_count`, []),
+  });
+  return { insert: await sum('tokenwatch_insert_seconds'), detect: await sum('tokenwatch_detect_seconds') };
+}
+
+function meanBetween(before: Sum, after: Sum): string {
+  const count = after.count - before.count;
+  return `${Math.round(((after.seconds - before.seconds) / count) * 1000)} ms (mean of ${count})`;
+}

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { benchFleet } from '../../fixtures/index.ts';
+import { simulate } from '../../fixtures/index.ts';
 import { bodiesOf, eventsOf, take } from '../bodies.ts';
 import { inParallel } from '../client.ts';
 import type { BenchCase } from '../contract.ts';
@@ -24,12 +24,22 @@ export const ingest: BenchCase = {
   async run({ quick, folder, say }) {
     const rounds = quick ? 2 : 5;
     const bodiesPerTurn = quick ? 2 : 12;
-    const tokens = quick ? 300 : 2_000;
+    const tokens = quick ? 50 : 400;
     const turns = (rounds + 1) * (WIDTHS.length + 1);
     const events = turns * bodiesPerTurn * ROWS_PER_BODY;
 
     const endMs = Date.now();
-    const fleet = benchFleet({ seed: 1, endMs, tokens });
+    // History enough to know most habits: a fleet in which everything is new would have the detectors do little else.
+    const fleet = simulate({
+      seed: 1,
+      owners: tokens / 10,
+      tokens,
+      historyDays: 30,
+      liveDays: 1 / 24,
+      endMs,
+      callsPerTokenDay: 20,
+      disorder: false,
+    });
     const measured = bodiesOf(
       eventsOf(fleet.steady(endMs - (events / EVENTS_PER_SECOND) * 1000 - 60_000, EVENTS_PER_SECOND, events)),
       ROWS_PER_BODY,
