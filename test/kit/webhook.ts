@@ -20,8 +20,8 @@ export interface Answer {
 export interface WebhookReceiver {
   readonly url: string;
   readonly requests: readonly Received[];
-  /** answer scripts the next answers, in order; then 200 again. */
-  answer(...answers: (Answer | 'hang up')[]): void;
+  /** answer scripts the next answers, in order; then 200 again. `hang up` ends the connection, `hang` leaves it without an answer. */
+  answer(...answers: (Answer | 'hang up' | 'hang')[]): void;
   /** until resolves once `count` requests are there. */
   until(count: number): Promise<readonly Received[]>;
   close(): Promise<void>;
@@ -30,7 +30,7 @@ export interface WebhookReceiver {
 /** startWebhookReceiver listens on a free loopback port. */
 export async function startWebhookReceiver(): Promise<WebhookReceiver> {
   const requests: Received[] = [];
-  const scripted: (Answer | 'hang up')[] = [];
+  const scripted: (Answer | 'hang up' | 'hang')[] = [];
   let waiting: { count: number; resolve: () => void }[] = [];
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
@@ -40,7 +40,7 @@ export async function startWebhookReceiver(): Promise<WebhookReceiver> {
       requests.push({ method, path, headers, body: Buffer.concat(chunks).toString('utf8') });
       const answer = scripted.shift() ?? { status: 200 };
       if (answer === 'hang up') request.socket.destroy();
-      else response.writeHead(answer.status, answer.headers).end(answer.body ?? '');
+      else if (answer !== 'hang') response.writeHead(answer.status, answer.headers).end(answer.body ?? '');
       for (const { resolve } of waiting.filter(({ count }) => count <= requests.length)) resolve();
       waiting = waiting.filter(({ count }) => count > requests.length);
     });
