@@ -33,15 +33,22 @@ export interface EngineOptions {
   readonly url: string | null;
   /** Folder of the embedded engine. */
   readonly dataDir: string;
-  readonly database: string;
+  /** Null: the one that the address names, else `tokenwatch`. */
+  readonly database: string | null;
 }
+
+const DEFAULT_DATABASE = 'tokenwatch';
 
 /** openEngine connects, makes the database when it is missing, and refuses an engine that is too old. */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   return options.url === null ? openEmbedded(options) : openServer(options, options.url);
 }
 
-async function openServer(options: EngineOptions, url: string): Promise<Engine> {
+async function openServer(options: EngineOptions, address: string): Promise<Engine> {
+  const url = new URL(address);
+  const database = options.database ?? (decodeURIComponent(url.pathname.slice(1)) || DEFAULT_DATABASE);
+  // The database may not exist yet: the first statements go without naming it.
+  url.pathname = '';
   const config: ClickHouseClientConfigOptions = {
     url,
     application: 'tokenwatch',
@@ -52,25 +59,24 @@ async function openServer(options: EngineOptions, url: string): Promise<Engine> 
     // The client's own logger writes whole error objects; ours says it once, without secrets.
     log: { level: 127 },
   };
-  // The database may not exist yet: the first statements go without naming it.
   const bootstrap = createClient(config);
   try {
     await requireVersion(await versionOf(bootstrap));
     await attempt(
-      bootstrap.command({ query: `CREATE DATABASE IF NOT EXISTS ${options.database}` }),
+      bootstrap.command({ query: `CREATE DATABASE IF NOT EXISTS ${quoted(database)}` }),
       'creating the database',
     ).catch(async (error) => {
       // A user without CREATE may still own a database that is there.
       const found = await selectRows(bootstrap, 'SELECT 1 AS one FROM system.databases WHERE name = {name:String}', {
-        name: options.database,
+        name: database,
       });
       if (found.length === 0) throw error;
     });
   } finally {
     await bootstrap.close();
   }
-  const client = createClient({ ...config, database: options.database });
-  const analystClient = createClient({ ...config, database: options.database });
+  const client = createClient({ ...config, database });
+  const analystClient = createClient({ ...config, database });
   return {
     embedded: false,
     // Over HTTP settings end with their request: one client serves them all.
@@ -85,7 +91,13 @@ async function openServer(options: EngineOptions, url: string): Promise<Engine> 
   };
 }
 
+/** quoted is an identifier as SQL takes it. */
+function quoted(name: string): string {
+  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``;
+}
+
 async function openEmbedded(options: EngineOptions): Promise<Engine> {
+  const database = quoted(options.database ?? DEFAULT_DATABASE);
   const path = join(options.dataDir, 'clickhouse');
   mkdirSync(path, { recursive: true });
   // Loaded only here: a deployment with CLICKHOUSE_URL can leave the engine's 500 MB out.
@@ -117,9 +129,9 @@ async function openEmbedded(options: EngineOptions): Promise<Engine> {
       all.push(client);
       if (i === 0) {
         await requireVersion(await versionOf(client));
-        await client.command({ query: `CREATE DATABASE IF NOT EXISTS ${options.database}` });
+        await client.command({ query: `CREATE DATABASE IF NOT EXISTS ${database}` });
       }
-      await client.command({ query: `USE ${options.database}` });
+      await client.command({ query: `USE ${database}` });
     }
   } catch (error) {
     await Promise.allSettled(all.map((client) => client.close()));
@@ -130,7 +142,7 @@ async function openEmbedded(options: EngineOptions): Promise<Engine> {
     embedded: true,
     analystConnection: async () => {
       const client = connect();
-      await client.command({ query: `USE ${options.database}` });
+      await client.command({ query: `USE ${database}` });
       return { client, close: () => client.close() };
     },
     command: (sql, doing) => pool((client) => attempt(client.command({ query: sql }), doing).then(() => undefined)),

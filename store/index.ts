@@ -70,7 +70,7 @@ const COLUMNS: Record<TableName, readonly string[]> = {
 export interface StoreContext {
   readonly log: Logger;
   readonly clock: Clock;
-  /** Name of the database; `tokenwatch` unless told otherwise (tests keep apart by it). */
+  /** Name of the database; the one that the address names, else `tokenwatch` (tests keep apart by it). */
   readonly database?: string;
 }
 
@@ -79,7 +79,7 @@ export async function openStore(config: Pick<Config, 'store' | 'dataDir'>, conte
   const engine = await openEngine({
     url: config.store.url,
     dataDir: config.dataDir,
-    database: context.database ?? 'tokenwatch',
+    database: context.database ?? null,
   });
   try {
     await migrate(engine);

@@ -44,6 +44,15 @@ describe('a ClickHouse server', () => {
     await store.close();
   });
 
+  test('is used in the database that its address names, made when it is missing', async () => {
+    const store = await openStore(
+      { dataDir: folder, store: { url: `${address()}/named-in-url`, retention: { eventsMs: null } } },
+      { log: createLogger('silent'), clock: systemClock },
+    );
+    expect(await rows(store, 'SELECT currentDatabase() AS name')).toEqual([{ name: 'named-in-url' }]);
+    await store.close();
+  });
+
   test('that is down is store_unreachable, to be tried again', async () => {
     await expect(open(address(PASSWORD, 1))).rejects.toMatchObject({
       code: 'store_unreachable',
