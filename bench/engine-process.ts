@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createChdbConnection } from 'chdb/connection';
 import { createLogger, systemClock } from '../core/index.ts';
 import { defineQuery, openStore, type Store, text } from '../store/index.ts';
 import { inParallel } from './client.ts';
@@ -13,9 +15,14 @@ export type EngineQuestion =
       /** File of JSONCompactEachRow lines for the table `events`. */
       readonly file: string;
       readonly rowsPerBlock: number;
+      /** Through the store's own insert, or by the engine's door for bytes. */
+      readonly via: Via;
       /** Inserts at once. */
       readonly width: number;
     };
+
+/** Via is a way to insert; both name the same deduplication. */
+export type Via = 'store' | 'engine';
 
 /** EngineAnswer is the version, or the milliseconds that the inserts took. */
 export type EngineAnswer = string | number;
@@ -24,28 +31,85 @@ const version = defineQuery<Record<string, never>, string>('bench_version', 'SEL
   text(raw.version),
 );
 
-let opened: Promise<Store> | null = null;
+/** As the product's own ingest encodes them. */
+const EVENT_COLUMNS = [
+  'time',
+  'received_at',
+  'id',
+  'token',
+  'lineage',
+  'owner',
+  'endpoint',
+  'method',
+  'status',
+  'ip',
+  'country',
+  'asn',
+  'user_agent',
+  'bytes',
+  'duration_ms',
+  'request_id',
+  'attributes',
+  'source',
+];
+
+let ours: Promise<Store> | null = null;
 
 function store(dataDir: string): Promise<Store> {
-  opened ??= openStore(
+  ours ??= openStore(
     { dataDir, store: { url: null, retention: { eventsMs: null } } },
     { log: createLogger('error'), clock: systemClock },
   );
-  return opened;
+  return ours;
 }
 
 async function handle(question: EngineQuestion): Promise<EngineAnswer> {
   const { read, insert } = await store(question.dataDir);
   if (question.ask === 'version') return (await read(version, {}))[0] ?? 'unknown';
-  const { file, rowsPerBlock, width } = question;
+  const { file, rowsPerBlock, width, via } = question;
   const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
   const blocks: string[][] = [];
   for (let at = 0; at < lines.length; at += rowsPerBlock) blocks.push(lines.slice(at, at + rowsPerBlock));
+  const pool = via === 'store' ? [] : await connections(question.dataDir, width);
+  const one = async (block: readonly string[], token: string): Promise<void> => {
+    if (via === 'store') return insert('events', block, token);
+    const connection = pool.pop() as Connection;
+    await connection.queryAsync(`SET insert_deduplication_token = '${token}'`);
+    const values = Buffer.from(block.join('\n'));
+    await connection.rawInsert({ table: 'events', columns: [...EVENT_COLUMNS], values, format: 'JSONCompactEachRow' });
+    pool.push(connection);
+  };
   const began = performance.now();
-  await inParallel(blocks, width, (block, index) => insert('events', block, `${file} ${index}`));
+  await inParallel(blocks, width, (block) => one(block, `block ${++inserted}`));
   return performance.now() - began;
 }
 
+/** Makes each block's deduplication token its own: an engine that drops a block as known does no work. */
+let inserted = 0;
+
+type Connection = ReturnType<typeof createChdbConnection>['chdb'];
+
+/** Open as long as the process lives: the engine is asked to insert many times. */
+const opened: Connection[] = [];
+
+/** connections are raw ones to the engine, with the settings of the store's own insert. */
+async function connections(dataDir: string, count: number): Promise<Connection[]> {
+  while (opened.length < count) {
+    const { chdb } = createChdbConnection({ path: join(dataDir, 'clickhouse') });
+    for (const statement of [
+      'USE tokenwatch',
+      'SET insert_deduplicate = 1',
+      'SET deduplicate_blocks_in_dependent_materialized_views = 1',
+      'SET async_insert = 0',
+      'SET max_partitions_per_insert_block = 0',
+      "SET date_time_input_format = 'best_effort'",
+    ])
+      await chdb.queryAsync(statement);
+    opened.push(chdb);
+  }
+  return opened.slice(0, count);
+}
+
 serve(handle, async () => {
-  await (await opened)?.close();
+  await (await ours)?.close();
 });
