@@ -130,8 +130,8 @@ test('what is no events at all is one clear refusal', async () => {
   expect(await post('x', { 'content-encoding': 'gzip' })).toMatchObject({ status: 400 });
 });
 
-test('a hundred thousand different paths become a few endpoints', async () => {
-  for (let at = 0; at < 100_000; at += 10_000) {
+test('sixty thousand different paths become a few endpoints', async () => {
+  for (let at = 0; at < 60_000; at += 10_000) {
     const lines = Array.from({ length: 10_000 }, (_, i) =>
       event({ token: 'tok_walker', path: `/files/n${(at + i) * 7919}x` }),
     );
