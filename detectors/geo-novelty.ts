@@ -166,10 +166,10 @@ function judgeCountry(
   const homeAfter = sighting?.homeAfter ?? null;
   const twoPlaces = homeAfter !== null && homeAfter <= at;
   const calls = sighting?.calls ?? [];
-  const soFar = calls.filter((call) => call.time <= at).length;
+  const soFar = calls.filter((call) => call.time <= at);
   const callsPerHour = Math.max(0.1, facts.calls / Math.max(1, facts.activeHours.length));
   const hours = Math.max((at - value.met) / HOUR_MS, 1 / 6);
-  const rush = surpriseOfCount(soFar, hours, { shape: CALLS_SHAPE, exposure: CALLS_SHAPE / callsPerHour });
+  const rush = surpriseOfCount(soFar.length, hours, { shape: CALLS_SHAPE, exposure: CALLS_SHAPE / callsPerHour });
   const surprise =
     Math.max(look.surprise, combinedSurprise([look.surprise, rush], 2)) +
     (twoPlaces && look.surprise > 0 ? params.two_places : 0);
@@ -192,7 +192,7 @@ function judgeCountry(
     window: { from: value.met, to: at },
     observed: {
       country: value.value,
-      calls: soFar,
+      calls: soFar.length,
       usual_calls_per_hour: rounded(callsPerHour),
       also_from_known_country: twoPlaces,
       unexplained: rounded(look.unexplained),
@@ -206,7 +206,7 @@ function judgeCountry(
     },
     surprise: rounded(surprise),
     state: 'known',
-    evidence: calls.slice(0, 10).map((call) => ({
+    evidence: soFar.slice(0, 10).map((call) => ({
       time: new Date(call.time).toISOString(),
       ip: call.ip,
       country: value.value,
