@@ -188,7 +188,10 @@ function judgeCountry(
       `In ${duration(history)} and ${plural(facts.calls, 'call')} it was only seen in ${before
         .map((other) => countryName(other.value))
         .slice(0, 5)
-        .join(', ')}${before.length > 5 ? ` and ${before.length - 5} more` : ''}.`,
+        .join(', ')}${before.length > 5 ? ` and ${before.length - 5} more` : ''}.` +
+      (soFar.length > 1
+        ? ` It made ${soFar.length} calls from there within ${duration(at - value.met)}; ${rounded(callsPerHour)} an hour are usual.`
+        : ''),
     window: { from: value.met, to: at },
     observed: {
       country: value.value,

@@ -1,11 +1,13 @@
-import type { ApiAlert } from '../../core/index.ts';
+import { type ApiAlert, severityRank } from '../../core/index.ts';
 import { plain, table } from './words.ts';
 
 const SHOWN_EVIDENCE = 5;
 
 /** pageReport is a page in short, for a terminal: what happened, why it is unusual, the first evidence, how to check it. */
 export function pageReport(alert: ApiAlert): string {
-  const lead = alert.detections.find((detection) => detection.title === alert.title) ?? alert.detections[0];
+  const [lead] = [...alert.detections].sort(
+    (x, y) => severityRank(y.severity) - severityRank(x.severity) || y.surprise - x.surprise,
+  );
   const lines = [`${alert.severity.toUpperCase()}  ${alert.title}`, `  ${alert.summary}`];
   if (lead !== undefined) {
     if (lead.surprise > 0)
