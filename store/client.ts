@@ -1,11 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { type ClickHouseClient, type ClickHouseClientConfigOptions, createClient } from '@clickhouse/client';
-import { errorText, TokenwatchError } from '../core/index.ts';
+import { TokenwatchError } from '../core/index.ts';
 import type { AnalystConnection } from './analyst.ts';
-import { engineCode, storeError } from './errors.ts';
+import { storeError } from './errors.ts';
 
 /**
  * Engine is one ClickHouse, embedded or over HTTP, with the product's database in use. It hides the one difference that
@@ -24,9 +22,6 @@ export interface Engine {
   close(): Promise<void>;
 }
 
-/** Inserts at once plus reads at once plus one to spare; an embedded connection costs little. */
-const EMBEDDED_CONNECTIONS = 5;
-
 /** EngineOptions say which engine, and where its data is. */
 export interface EngineOptions {
   /** ClickHouse HTTP address; null for the embedded engine. */
@@ -37,11 +32,20 @@ export interface EngineOptions {
   readonly database: string | null;
 }
 
-const DEFAULT_DATABASE = 'tokenwatch';
+/** DEFAULT_DATABASE is used when neither the caller nor the address names one. */
+export const DEFAULT_DATABASE = 'tokenwatch';
 
 /** openEngine connects, makes the database when it is missing, and refuses an engine that is too old. */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
-  return options.url === null ? openEmbedded(options) : openServer(options, options.url);
+  if (options.url !== null) return openServer(options, options.url);
+  // Loaded only here: a deployment with CLICKHOUSE_URL can leave the engine's 500 MB out.
+  const { openEmbedded } = await import('./embedded.ts');
+  return openEmbedded(options);
+}
+
+/** quoted is an identifier as SQL takes it. */
+export function quoted(name: string): string {
+  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``;
 }
 
 async function openServer(options: EngineOptions, address: string): Promise<Engine> {
@@ -91,95 +95,29 @@ async function openServer(options: EngineOptions, address: string): Promise<Engi
   };
 }
 
-/** quoted is an identifier as SQL takes it. */
-function quoted(name: string): string {
-  return `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``;
-}
-
-async function openEmbedded(options: EngineOptions): Promise<Engine> {
-  const database = quoted(options.database ?? DEFAULT_DATABASE);
-  const path = join(options.dataDir, 'clickhouse');
-  mkdirSync(path, { recursive: true });
-  // Loaded only here: a deployment with CLICKHOUSE_URL can leave the engine's 500 MB out.
-  const { createChdbConnection } = await import('chdb/connection').catch((error: unknown) => {
-    throw new TokenwatchError(
-      'store_engine_missing',
-      'config',
-      `The embedded engine could not be loaded: ${errorText(error).slice(0, 200)}`,
-      {
-        cause: error,
-        fix: 'Install the npm package chdb (npm ci), or set CLICKHOUSE_URL to a ClickHouse server.',
-      },
-    );
-  });
-  const connect = () => {
-    try {
-      return createClient({
-        connection: createChdbConnection({ path }),
-        log: { level: 127 },
-      } as ClickHouseClientConfigOptions);
-    } catch (error) {
-      throw embeddedOpenError(error, path);
-    }
-  };
-  const all: ClickHouseClient[] = [];
-  try {
-    for (let i = 0; i < EMBEDDED_CONNECTIONS; i++) {
-      const client = connect();
-      all.push(client);
-      if (i === 0) {
-        await requireVersion(await versionOf(client));
-        await client.command({ query: `CREATE DATABASE IF NOT EXISTS ${database}` });
-      }
-      await client.command({ query: `USE ${database}` });
-    }
-  } catch (error) {
-    await Promise.allSettled(all.map((client) => client.close()));
-    throw error instanceof TokenwatchError ? error : embeddedOpenError(error, path);
-  }
-  const pool = createPool(all);
-  return {
-    embedded: true,
-    analystConnection: async () => {
-      const client = connect();
-      await client.command({ query: `USE ${database}` });
-      return { client, close: () => client.close() };
-    },
-    command: (sql, doing) => pool((client) => attempt(client.command({ query: sql }), doing).then(() => undefined)),
-    rows: (sql, params, doing) => pool((client) => attempt(selectRows(client, sql, params), doing)),
-    insert: (table, columns, lines, token) =>
-      pool((client) => attempt(insertLines(client, table, columns, lines, token), `storing rows of ${table}`)),
-    close: async () => {
-      await Promise.allSettled(all.map((client) => client.close()));
-    },
-  };
-}
-
-/** createPool lends idle clients, first asked first served. */
-function createPool(
-  clients: readonly ClickHouseClient[],
-): <T>(use: (client: ClickHouseClient) => Promise<T>) => Promise<T> {
-  const idle = [...clients];
-  const waiting: ((client: ClickHouseClient) => void)[] = [];
-  return async (use) => {
-    const client = idle.pop() ?? (await new Promise<ClickHouseClient>((resolve) => waiting.push(resolve)));
-    try {
-      return await use(client);
-    } finally {
-      const next = waiting.shift();
-      if (next) next(client);
-      else idle.push(client);
-    }
-  };
-}
-
-async function selectRows(
+/** selectRows runs a read with its parameters bound by the client. */
+export async function selectRows(
   client: ClickHouseClient,
   sql: string,
   params: Record<string, unknown>,
 ): Promise<Record<string, unknown>[]> {
   const result = await client.query({ query: sql, query_params: params, format: 'JSONEachRow' });
   return result.json<Record<string, unknown>>();
+}
+
+/** INSERT_SETTINGS hold for every insert, embedded or not. */
+export const INSERT_SETTINGS = {
+  insert_deduplicate: 1,
+  deduplicate_blocks_in_dependent_materialized_views: 1,
+  async_insert: 0,
+  // A backfill of years is one batch over many weeks; the default limit would refuse it for ever.
+  max_partitions_per_insert_block: '0',
+  date_time_input_format: 'best_effort',
+} as const;
+
+/** insertToken is the token to send: without one the engine goes by the content, and two equal rows are both wanted. */
+export function insertToken(token: string): string {
+  return token === '' ? randomUUID() : token;
 }
 
 async function insertLines(
@@ -192,22 +130,13 @@ async function insertLines(
   const result = await client.exec({
     query: `INSERT INTO ${table} (${columns.join(', ')}) FORMAT JSONCompactEachRow`,
     values: Readable.from([lines.join('\n')], { objectMode: false }),
-    // All of them, every time: the embedded engine keeps a setting for the statements that follow.
-    clickhouse_settings: {
-      // Without a token the engine goes by the content, and two equal rows are both wanted: each insert is its own.
-      insert_deduplication_token: token === '' ? randomUUID() : token,
-      insert_deduplicate: 1,
-      deduplicate_blocks_in_dependent_materialized_views: 1,
-      async_insert: 0,
-      // A backfill of years is one batch over many weeks; the default limit would refuse it for ever.
-      max_partitions_per_insert_block: '0',
-      date_time_input_format: 'best_effort',
-    },
+    clickhouse_settings: { ...INSERT_SETTINGS, insert_deduplication_token: insertToken(token) },
   });
   result.stream.resume();
 }
 
-async function attempt<T>(work: Promise<T>, doing: string): Promise<T> {
+/** attempt names what the engine was doing when it failed. */
+export async function attempt<T>(work: Promise<T>, doing: string): Promise<T> {
   try {
     return await work;
   } catch (error) {
@@ -215,7 +144,8 @@ async function attempt<T>(work: Promise<T>, doing: string): Promise<T> {
   }
 }
 
-async function versionOf(client: ClickHouseClient): Promise<string> {
+/** versionOf asks the engine for its version. */
+export async function versionOf(client: ClickHouseClient): Promise<string> {
   const rows = await attempt(selectRows(client, 'SELECT version() AS version', {}), 'connecting');
   return String(rows[0]?.version ?? '');
 }
@@ -223,44 +153,11 @@ async function versionOf(client: ClickHouseClient): Promise<string> {
 /** The first release line whose deduplication reaches dependent materialized views reliably. */
 const OLDEST_VERSION = [25, 3] as const;
 
-async function requireVersion(version: string): Promise<void> {
+/** requireVersion refuses an engine that is too old. */
+export async function requireVersion(version: string): Promise<void> {
   const [major = 0, minor = 0] = version.split('.').map(Number);
   if (major > OLDEST_VERSION[0] || (major === OLDEST_VERSION[0] && minor >= OLDEST_VERSION[1])) return;
   throw new TokenwatchError('store_too_old', 'config', `ClickHouse ${version || '(unknown)'} is too old.`, {
     fix: `Use ClickHouse ${OLDEST_VERSION.join('.')} or newer.`,
   });
-}
-
-function embeddedOpenError(error: unknown, path: string): TokenwatchError {
-  const text = errorText(error).replace(/\s+/g, ' ').slice(0, 300);
-  const holder = holderOf(path);
-  // 76 CANNOT_OPEN_FILE is what a taken lock file reads as; the wrapper hands some failures on without a code.
-  if (holder !== null || engineCode(error) === '76' || /lock/i.test(text))
-    return new TokenwatchError(
-      'store_locked',
-      'config',
-      `The data directory ${path} is in use by ${holder === null ? 'another process' : `process ${holder}`}.`,
-      {
-        cause: error,
-        fix: 'Stop the other Tokenwatch, or give this one its own directory with TOKENWATCH_DATA; several processes need a ClickHouse server (CLICKHOUSE_URL).',
-      },
-    );
-  return new TokenwatchError('store_unusable', 'config', `The embedded engine could not open ${path}: ${text}`, {
-    cause: error,
-    fix: 'Check that the directory can be written and has free space, or choose another one with TOKENWATCH_DATA.',
-  });
-}
-
-/** The engine's lock file names the process that holds a data directory; null when none of the living does. */
-function holderOf(path: string): number | null {
-  let pid = 0;
-  try {
-    pid = Number(/^PID: (\d+)/m.exec(readFileSync(join(path, 'status'), 'utf8'))?.[1] ?? 0);
-    if (pid === 0 || pid === process.pid) return null;
-    process.kill(pid, 0);
-    return pid;
-  } catch (error) {
-    // Alive, and somebody else's.
-    return (error as NodeJS.ErrnoException).code === 'EPERM' && pid > 0 ? pid : null;
-  }
 }

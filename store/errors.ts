@@ -61,6 +61,7 @@ const NETWORK_CODES = new Set([
 ]);
 
 interface EngineError {
+  readonly clickhouseCode?: unknown;
   readonly code?: unknown;
   readonly type?: unknown;
   readonly message?: unknown;
@@ -68,6 +69,9 @@ interface EngineError {
 
 /** engineCode is ClickHouse's own error number as text, '' when the error did not come from the engine. */
 export function engineCode(error: unknown): string {
+  // chDB's own functions name it differently than the client.
+  const native = (error as EngineError | null)?.clickhouseCode;
+  if (typeof native === 'number') return String(native);
   const code = (error as EngineError | null)?.code;
   return typeof code === 'string' && /^\d+$/.test(code) ? code : '';
 }

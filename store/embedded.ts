@@ -1,0 +1,184 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type ClickHouseClient, type ClickHouseClientConfigOptions, createClient } from '@clickhouse/client';
+import type { ChdbConnection } from 'chdb/connection';
+import { errorText, TokenwatchError } from '../core/index.ts';
+import {
+  attempt,
+  DEFAULT_DATABASE,
+  type Engine,
+  type EngineOptions,
+  INSERT_SETTINGS,
+  insertToken,
+  quoted,
+  requireVersion,
+  selectRows,
+  versionOf,
+} from './client.ts';
+import { engineCode } from './errors.ts';
+
+/** Inserts at once plus reads at once plus one to spare; a connection costs little. */
+const EMBEDDED_CONNECTIONS = 5;
+
+/** Lane is one connection: it runs one statement at a time, and keeps its settings. */
+interface Lane {
+  readonly client: ClickHouseClient;
+  readonly connection: ChdbConnection;
+}
+
+/** Set once per lane, because they stay. Statements carry their parameters, so they may be long. */
+const LANE_SETTINGS = [
+  ...Object.entries(INSERT_SETTINGS).map(([name, value]) => `${name} = ${literal(String(value))}`),
+  'max_query_size = 1073741824',
+].join(', ');
+
+function literal(value: string): string {
+  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
+
+/** paramText writes a value as the engine reads parameters: escaped as in TabSeparated, strings within an array quoted. */
+export function paramText(value: unknown): string {
+  if (Array.isArray(value))
+    return `[${value.map((item) => (typeof item === 'string' ? `'${paramText(item)}'` : paramText(item))).join(',')}]`;
+  if (typeof value !== 'string') return String(value);
+  return value
+    .replaceAll('\\', '\\\\')
+    .replaceAll("'", "\\'")
+    .replaceAll('\t', '\\t')
+    .replaceAll('\n', '\\n')
+    .replaceAll('\r', '\\r')
+    .replaceAll('\0', '\\0');
+}
+
+/**
+ * withParams sets the parameters in front of a read. The client would bind them natively, but chDB lets only one such read
+ * run at a time in the whole process; as settings they bind to the same typed placeholders, and reads run side by side.
+ */
+function withParams(sql: string, params: Record<string, unknown>): string {
+  const set = Object.entries(params).map(([name, value]) => `param_${name} = ${literal(paramText(value))}`);
+  return set.length === 0 ? sql : `SET ${set.join(', ')}; ${sql}`;
+}
+
+/** openEmbedded opens chDB in the data directory; one process at a time may. */
+export async function openEmbedded(options: EngineOptions): Promise<Engine> {
+  const database = quoted(options.database ?? DEFAULT_DATABASE);
+  const path = join(options.dataDir, 'clickhouse');
+  mkdirSync(path, { recursive: true });
+  const { createChdbConnection } = await import('chdb/connection').catch((error: unknown) => {
+    throw new TokenwatchError(
+      'store_engine_missing',
+      'config',
+      `The embedded engine could not be loaded: ${errorText(error).slice(0, 200)}`,
+      {
+        cause: error,
+        fix: 'Install the npm package chdb (npm ci), or set CLICKHOUSE_URL to a ClickHouse server.',
+      },
+    );
+  });
+  const connect = (): Lane => {
+    try {
+      const connection = createChdbConnection({ path });
+      return {
+        connection,
+        client: createClient({ connection, log: { level: 127 } } as ClickHouseClientConfigOptions),
+      };
+    } catch (error) {
+      throw embeddedOpenError(error, path);
+    }
+  };
+  const all: Lane[] = [];
+  try {
+    for (let i = 0; i < EMBEDDED_CONNECTIONS; i++) {
+      const lane = connect();
+      const { client } = lane;
+      all.push(lane);
+      if (i === 0) {
+        await requireVersion(await versionOf(client));
+        await client.command({ query: `CREATE DATABASE IF NOT EXISTS ${database}` });
+      }
+      await client.command({ query: `USE ${database}` });
+      await client.command({ query: `SET ${LANE_SETTINGS}` });
+    }
+  } catch (error) {
+    await Promise.allSettled(all.map(({ client }) => client.close()));
+    throw error instanceof TokenwatchError ? error : embeddedOpenError(error, path);
+  }
+  const pool = createPool(all);
+  return {
+    embedded: true,
+    analystConnection: async () => {
+      const { client } = connect();
+      await client.command({ query: `USE ${database}` });
+      return { client, close: () => client.close() };
+    },
+    command: (sql, doing) => pool(({ client }) => attempt(client.command({ query: sql }), doing).then(() => undefined)),
+    rows: (sql, params, doing) => pool(({ client }) => attempt(selectRows(client, withParams(sql, params), {}), doing)),
+    insert: (table, columns, lines, token) =>
+      pool(({ connection }) =>
+        attempt(
+          // As bytes: by way of the client the rows would become a stream, a string and a part of one long statement.
+          connection.chdb.rawInsert({
+            table,
+            columns: [...columns],
+            values: Buffer.from(lines.join('\n')),
+            format: 'JSONCompactEachRow',
+            settings: { insert_deduplication_token: insertToken(token) },
+          }),
+          `storing rows of ${table}`,
+        ).then(() => undefined),
+      ),
+    close: async () => {
+      await Promise.allSettled(all.map(({ client }) => client.close()));
+    },
+  };
+}
+
+/** createPool lends idle lanes, first asked first served. */
+function createPool(lanes: readonly Lane[]): <T>(use: (lane: Lane) => Promise<T>) => Promise<T> {
+  const idle = [...lanes];
+  const waiting: ((lane: Lane) => void)[] = [];
+  return async (use) => {
+    const lane = idle.pop() ?? (await new Promise<Lane>((resolve) => waiting.push(resolve)));
+    try {
+      return await use(lane);
+    } finally {
+      const next = waiting.shift();
+      if (next) next(lane);
+      else idle.push(lane);
+    }
+  };
+}
+
+function embeddedOpenError(error: unknown, path: string): TokenwatchError {
+  const text = errorText(error).replace(/\s+/g, ' ').slice(0, 300);
+  const holder = holderOf(path);
+  // 76 CANNOT_OPEN_FILE is what a taken lock file reads as; the wrapper hands some failures on without a code.
+  if (holder !== null || engineCode(error) === '76' || /lock/i.test(text))
+    return new TokenwatchError(
+      'store_locked',
+      'config',
+      `The data directory ${path} is in use by ${holder === null ? 'another process' : `process ${holder}`}.`,
+      {
+        cause: error,
+        fix: 'Stop the other Tokenwatch, or give this one its own directory with TOKENWATCH_DATA; several processes need a ClickHouse server (CLICKHOUSE_URL).',
+      },
+    );
+  return new TokenwatchError('store_unusable', 'config', `The embedded engine could not open ${path}: ${text}`, {
+    cause: error,
+    fix: 'Check that the directory can be written and has free space, or choose another one with TOKENWATCH_DATA.',
+  });
+}
+
+/** The engine's lock file names the process that holds a data directory; null when none of the living does. */
+function holderOf(path: string): number | null {
+  let pid = 0;
+  try {
+    pid = Number(/^PID: (\d+)/m.exec(readFileSync(join(path, 'status'), 'utf8'))?.[1] ?? 0);
+    if (pid === 0 || pid === process.pid) return null;
+    process.kill(pid, 0);
+    return pid;
+  } catch (error) {
+    // Alive, and somebody else's.
+    return (error as NodeJS.ErrnoException).code === 'EPERM' && pid > 0 ? pid : null;
+  }
+}
