@@ -17,6 +17,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   console: ['alerts', 'store', 'queues', 'config', 'core'],
   fixtures: ['core'],
   cli: ['core', 'config', 'store', 'queues', 'ingest', 'detectors', 'alerts', 'console', 'fixtures'],
+  evaluation: ['core', 'config', 'store', 'queues', 'ingest', 'detectors', 'alerts', 'console', 'fixtures'],
 };
 
 /** Packages that only one room may name. */
