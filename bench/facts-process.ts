@@ -215,6 +215,8 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
     from: receivedAt - 1_000,
     to: receivedAt,
     since: receivedAt - 3_600_000,
+    usage: lines.length,
+    lifecycle: steps.length,
   });
   return {
     events: lines.length,

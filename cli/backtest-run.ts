@@ -12,7 +12,7 @@ import {
   type Logger,
   TokenwatchError,
 } from '../core/index.ts';
-import { openJudge } from '../detectors/index.ts';
+import { openJudge, scopeOf } from '../detectors/index.ts';
 import { formatNamed, type LineError, openIngest } from '../ingest/index.ts';
 import { type BatchEntry, createMemoryQueues } from '../queues/index.ts';
 import type { Store, TableName } from '../store/index.ts';
@@ -69,10 +69,8 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
   let span: [number, number] | null = null;
 
   const blocks = createBlocks(store, async (entries) => {
-    const from = entries.reduce((least, entry) => Math.min(least, entry.minTime), Number.POSITIVE_INFINITY);
-    const to = entries.reduce((most, entry) => Math.max(most, entry.maxTime), 0);
-    span = span === null ? [from, to] : [Math.min(span[0], from), Math.max(span[1], to)];
-    const scope = { receivedAt: [...new Set(entries.map((entry) => entry.receivedAt))], from, to, since: 0 };
+    const scope = scopeOf(entries, 0);
+    span = span === null ? [scope.from, scope.to] : [Math.min(span[0], scope.from), Math.max(span[1], scope.to)];
     // The first finding of an id stands, as in the live service.
     for (const detection of await judge(scope)) if (!found.has(detection.id)) found.set(detection.id, detection);
   });

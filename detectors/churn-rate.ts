@@ -100,6 +100,7 @@ const firstSigns = defineQuery<{ owners: string[] }, { owner: string; firstSeen:
 );
 
 async function facts(reads: Reads, scope: Scope): Promise<ChurnFacts[]> {
+  if (scope.lifecycle === 0) return [];
   const from = Math.max(scope.from, scope.since);
   const recent = await reads.read(recentSteps, {
     from: scope.from,

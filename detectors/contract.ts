@@ -1,4 +1,5 @@
 import type { Detection } from '../core/index.ts';
+import type { BatchEntry } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
 
 /** Scope says what a run looks at: the batches that arrived, and the event times that may page. Times are epoch milliseconds. */
@@ -10,6 +11,22 @@ export interface Scope {
   readonly to: number;
   /** Findings before this event time teach and page nobody. */
   readonly since: number;
+  /** Calls and lifecycle steps in them: a detector of what is not there need not look. */
+  readonly usage: number;
+  readonly lifecycle: number;
+}
+
+/** scopeOf is the scope of some batches; findings before `since` page nobody. */
+export function scopeOf(entries: readonly BatchEntry[], since: number): Scope {
+  const scope = { from: Number.POSITIVE_INFINITY, to: 0, usage: 0, lifecycle: 0 };
+  for (const { minTime, maxTime, usage, lifecycle } of entries) {
+    scope.from = Math.min(scope.from, minTime);
+    scope.to = Math.max(scope.to, maxTime);
+    scope.usage += usage;
+    scope.lifecycle += lifecycle;
+  }
+  const receivedAt = [...new Set(entries.map((entry) => entry.receivedAt))];
+  return { ...scope, from: Math.max(since, scope.from), receivedAt, since };
 }
 
 /** Batches of several processes come in any order: each run judges again what is this much older than its events. */

@@ -2,11 +2,12 @@ import type { Config } from '../config/index.ts';
 import { type Clock, Counter, type Detection, Gauge, Histogram, type Logger, type Registry } from '../core/index.ts';
 import type { Queues, RunResult, Workers } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
-import type { Scope } from './contract.ts';
+import { type Scope, scopeOf } from './contract.ts';
 import { storeDetections } from './findings.ts';
+import { fleetAt } from './prior.ts';
 import { enabledDetectors, judgeScope } from './run.ts';
 
-export type { Detector, Example, Param, Scope } from './contract.ts';
+export { type Detector, type Example, type Param, type Scope, scopeOf } from './contract.ts';
 export { DETECTORS } from './registry.ts';
 
 /** Batches judged together at most: a backlog is caught up in few, large looks. */
@@ -71,12 +72,7 @@ export function openDetectors(context: DetectorsContext): Detectors {
     const current = waiting.map((batch) => batch.entry).filter((entry) => entry.maxTime >= since);
     if (current.length > 0) {
       const stop = seconds.startTimer();
-      const scope: Scope = {
-        receivedAt: [...new Set(current.map((entry) => entry.receivedAt))],
-        from: Math.max(since, Math.min(...current.map((entry) => entry.minTime))),
-        to: Math.max(...current.map((entry) => entry.maxTime)),
-        since,
-      };
+      const scope = scopeOf(current, since);
       const result = await judgeScope(store, enabled, scope, log);
       for (const { detector } of enabled)
         broken.set({ detector: detector.id }, result.broken.some((one) => one.detector === detector.id) ? 1 : 0);
@@ -90,5 +86,12 @@ export function openDetectors(context: DetectorsContext): Detectors {
     return { more: waiting.length === MAX_BATCHES };
   };
 
-  return { register: (workers) => workers.onDetect(runOnce), runOnce };
+  return {
+    register: (workers) => {
+      // Looked at before the first page needs it; when the store is away the first run looks itself.
+      fleetAt(store, clock.now()).catch(() => {});
+      workers.onDetect(runOnce);
+    },
+    runOnce,
+  };
 }

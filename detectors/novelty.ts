@@ -1,7 +1,7 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
 import type { Reads, Scope } from './contract.ts';
-import { FACETS, type Facet, fleetPrior, type Prior } from './prior.ts';
+import { FACETS, type Facet, fleetAt, type Prior } from './prior.ts';
 
 /** MetValue is one value that a lineage met. `met` is its first meeting, epoch milliseconds. */
 export interface MetValue {
@@ -30,8 +30,9 @@ export interface NoveltyFacts {
   /** Start of every active hour, epoch milliseconds, sorted. */
   readonly activeHours: readonly number[];
   readonly calls: number;
-  /** Other lineages of the owner, and lineages of other owners, that have been used. */
+  /** Other lineages of the owner that have been used. */
   readonly ownerPeers: number;
+  /** Lineages in use when the day began. */
   readonly fleetPeers: number;
   /** What the fleet's own history says about meeting new values. */
   readonly priors: Readonly<Record<Facet, Prior>>;
@@ -110,26 +111,18 @@ const activity = defineQuery<LineageParams, { lineage: string; hours: number[]; 
   }),
 );
 
-const identities = defineQuery<
-  LineageParams,
-  { lineage: string; token: string; ownerPeers: number; fleetPeers: number }
->(
+const identities = defineQuery<LineageParams, { lineage: string; token: string; ownerLineages: number }>(
   'novelty_identities',
-  `WITH
-     (SELECT uniq(lineage) FROM rollup_tokens) AS fleet,
-     sizes AS (SELECT owner, uniqExact(lineage) AS lineages FROM rollup_tokens WHERE owner IN {owners:Array(String)} GROUP BY owner)
-   SELECT used.lineage AS lineage, used.token AS token, sizes.lineages - 1 AS owner_peers, fleet - sizes.lineages AS fleet_peers
+  `SELECT used.lineage AS lineage, used.token AS token, sizes.lineages AS owner_lineages
    FROM (
      SELECT lineage, any(owner) AS owner, argMax(token, last_seen) AS token
      FROM rollup_tokens WHERE lineage IN {lineages:Array(String)} GROUP BY lineage
    ) AS used
-   INNER JOIN sizes ON used.owner = sizes.owner`,
-  (raw) => ({
-    lineage: text(raw.lineage),
-    token: text(raw.token),
-    ownerPeers: num(raw.owner_peers),
-    fleetPeers: Math.max(0, num(raw.fleet_peers)),
-  }),
+   INNER JOIN (
+     SELECT owner, uniqExact(lineage) AS lineages
+     FROM rollup_facets WHERE facet = 'client' AND owner IN {owners:Array(String)} GROUP BY owner
+   ) AS sizes ON used.owner = sizes.owner`,
+  (raw) => ({ lineage: text(raw.lineage), token: text(raw.token), ownerLineages: num(raw.owner_lineages) }),
 );
 
 interface PeerParams extends Record<string, unknown> {
@@ -198,6 +191,7 @@ export function noveltyFacts(reads: Reads, scope: Scope): Promise<NoveltyFacts[]
 }
 
 async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
+  if (scope.usage === 0) return [];
   const fresh = Math.max(scope.from, scope.since) - OPEN_MS;
   const found = await reads.read(candidates, {
     from: scope.from,
@@ -212,13 +206,12 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
     owners: [...new Set(found.map((row) => row.owner))],
     lineages: [...new Set(found.map((row) => row.lineage))],
   };
-  const [values, active, identity, priorList] = await Promise.all([
+  const [values, active, identity, fleet] = await Promise.all([
     reads.read(metValues, params),
     reads.read(activity, params),
     reads.read(identities, params),
-    Promise.all(FACETS.map((facet) => fleetPrior(reads, facet, scope.from))),
+    fleetAt(reads, scope.from),
   ]);
-  const priors = Object.fromEntries(FACETS.map((facet, i) => [facet, priorList[i]])) as Record<Facet, Prior>;
   const ownerOf = new Map(found.map((row) => [row.lineage, row.owner]));
   const valuesOf = grouped(values, (value) => value.lineage);
   // The day before is asked about too: a walk is judged by all that it met.
@@ -261,9 +254,9 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
       >,
       activeHours: activeOf.get(lineage)?.hours ?? [],
       calls: activeOf.get(lineage)?.calls ?? 0,
-      ownerPeers: identityOf.get(lineage)?.ownerPeers ?? 0,
-      fleetPeers: identityOf.get(lineage)?.fleetPeers ?? 0,
-      priors,
+      ownerPeers: Math.max(0, (identityOf.get(lineage)?.ownerLineages ?? 1) - 1),
+      fleetPeers: fleet.lineages,
+      priors: fleet.priors,
     };
   });
 }

@@ -15,9 +15,9 @@ export interface Prior {
   readonly young: Gamma;
 }
 
-const fleetSize = defineQuery<Record<string, never>, number>(
+const fleetSize = defineQuery<{ before: number }, number>(
   'fleet_size',
-  'SELECT uniq(lineage) AS lineages FROM rollup_tokens',
+  'SELECT uniq(lineage) AS lineages FROM rollup_tokens WHERE first_seen < fromUnixTimestamp64Milli({before:Int64})',
   (raw) => num(raw.lineages),
 );
 
@@ -73,32 +73,42 @@ const DEFAULT_PRIOR: Record<Facet, Prior> = {
   client: { settled: { shape: 0.2, exposure: 100 }, young: { shape: 0.2, exposure: 10 } },
 };
 
-const priors = new WeakMap<Reads, Map<string, Promise<Prior>>>();
-
-/** fleetPrior is what the fleet's own history up to the start of `at`'s day says about meeting new values; one look a day and facet. */
-export function fleetPrior(reads: Reads, facet: Facet, at: number): Promise<Prior> {
-  const day = Math.floor(at / DAY_MS) * DAY_MS;
-  const cache = priors.get(reads) ?? new Map<string, Promise<Prior>>();
-  priors.set(reads, cache);
-  const key = `${facet} ${day}`;
-  let prior = cache.get(key);
-  if (prior === undefined) {
-    prior = fitFleetPrior(reads, facet, day);
-    prior.catch(() => cache.delete(key));
-    cache.set(key, prior);
-    for (const old of cache.keys()) if (cache.size > 16) cache.delete(old);
-  }
-  return prior;
+/** Fleet is what all lineages together say at the start of a day. */
+export interface Fleet {
+  /** Lineages in use. */
+  readonly lineages: number;
+  readonly priors: Readonly<Record<Facet, Prior>>;
 }
 
-async function fitFleetPrior(reads: Reads, facet: Facet, day: number): Promise<Prior> {
-  const [size = 0] = await reads.read(fleetSize, {});
-  const members = await reads.read(fleetNovelty, {
-    facet,
-    before: day,
-    knownBefore: day - KNOWN_AFTER_MS,
-    every: Math.max(1, Math.ceil(size / PRIOR_SAMPLE)),
-  });
+/** Days that are kept: late events ask for yesterday, a backtest for one after another. */
+const KEPT_DAYS = 4;
+
+const fleets = new WeakMap<Reads, Map<number, Promise<Fleet>>>();
+
+/** fleetAt is the fleet as it was at the start of `at`'s day, by event time; one look a day. */
+export function fleetAt(reads: Reads, at: number): Promise<Fleet> {
+  const day = Math.floor(at / DAY_MS) * DAY_MS;
+  const days = fleets.get(reads) ?? new Map<number, Promise<Fleet>>();
+  fleets.set(reads, days);
+  let fleet = days.get(day);
+  if (fleet === undefined) {
+    fleet = fitFleet(reads, day);
+    fleet.catch(() => days.delete(day));
+    days.set(day, fleet);
+    for (const old of days.keys()) if (days.size > KEPT_DAYS) days.delete(old);
+  }
+  return fleet;
+}
+
+async function fitFleet(reads: Reads, day: number): Promise<Fleet> {
+  const [lineages = 0] = await reads.read(fleetSize, { before: day });
+  const every = Math.max(1, Math.ceil(lineages / PRIOR_SAMPLE));
+  const priors = await Promise.all(FACETS.map((facet) => fitPrior(reads, facet, day, every)));
+  return { lineages, priors: Object.fromEntries(FACETS.map((facet, i) => [facet, priors[i]])) as Record<Facet, Prior> };
+}
+
+async function fitPrior(reads: Reads, facet: Facet, day: number, every: number): Promise<Prior> {
+  const members = await reads.read(fleetNovelty, { facet, before: day, knownBefore: day - KNOWN_AFTER_MS, every });
   if (members.length < PRIOR_MIN_LINEAGES) return DEFAULT_PRIOR[facet];
   return {
     settled: fitGamma(

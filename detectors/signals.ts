@@ -94,7 +94,7 @@ const MIN_FLEET = 5;
  * nothing foreign came with it (the program itself changed), more when it was refused or does not exist (somebody is guessing).
  */
 export function weighEndpoint(facts: NoveltyFacts): Weigh {
-  const newToAllCounts = facts.fleetPeers + facts.ownerPeers < MIN_FLEET;
+  const newToAllCounts = facts.fleetPeers < MIN_FLEET;
   return (value, at) => {
     const alone = adoption(value, at);
     if (value.calls > 0 && value.failed / value.calls >= 0.5) return WEIGHT_REFUSED * alone;
