@@ -85,7 +85,7 @@ const DELAY_TICKS_MS = [1_000, 10_000, 60_000, 600_000, 3_600_000, 14_400_000, 8
 export function delayPlot(outcomes: readonly ScenarioOutcome[]): string {
   const attacks = outcomes.flatMap((outcome) => outcome.attacks);
   const [left, right, top, bottom] = [70, 690, 50, 330];
-  const [leastMs, mostMs] = [500, 8 * 86_400_000];
+  const [leastMs, mostMs] = [100, 8 * 86_400_000];
   const x = (ms: number) =>
     left + (Math.log(Math.max(ms, leastMs) / leastMs) / Math.log(mostMs / leastMs)) * (right - left);
   const y = (share: number) => bottom - share * (bottom - top);

@@ -1,6 +1,6 @@
 import { loadConfig } from '../config/index.ts';
 import { createLogger, createMetrics, type Detection } from '../core/index.ts';
-import { DETECTORS, openJudge } from '../detectors/index.ts';
+import { DETECTORS, openJudge, scopeOf } from '../detectors/index.ts';
 import { formatNamed, openIngest } from '../ingest/index.ts';
 import { type BatchEntry, createMemoryQueues } from '../queues/index.ts';
 import { openStore, type Store, type TableName } from '../store/index.ts';
@@ -75,12 +75,7 @@ export async function openReplay(options: ReplayOptions): Promise<Replay> {
     const block = ++blocks;
     await Promise.all([...tables].map(([table, lines]) => store.insert(table, lines, `block ${block}`)));
     if (!judged || stored.length === 0) return;
-    const scope = {
-      receivedAt: [...new Set(stored.map((entry) => entry.receivedAt))],
-      from: Math.min(...stored.map((entry) => entry.minTime)),
-      to: Math.max(...stored.map((entry) => entry.maxTime)),
-      since: liveMs,
-    };
+    const scope = scopeOf(stored, liveMs);
     // The first finding of an id stands, as in the live service.
     for (const one of await judge(scope)) if (!found.has(one.id)) found.set(one.id, one);
     if (!options.looks) return;
