@@ -1,5 +1,5 @@
 import { createLogger, systemClock } from '../core/index.ts';
-import { openJudge } from '../detectors/index.ts';
+import { openJudge, scopeOf } from '../detectors/index.ts';
 import { encodeLifecycle, encodeUsage, openStore, type Store } from '../store/index.ts';
 import { serve } from './processes.ts';
 import { covered, random, type Span } from './statistics.ts';
@@ -210,14 +210,11 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
 
   reads = { spans: [], queries: {} };
   const began = performance.now();
-  const found = await judge({
-    receivedAt: [receivedAt],
-    from: receivedAt - 1_000,
-    to: receivedAt,
-    since: receivedAt - 3_600_000,
-    usage: lines.length,
-    lifecycle: steps.length,
-  });
+  const scope = scopeOf(
+    [{ receivedAt, minTime: receivedAt - 1_000, maxTime: receivedAt, usage: lines.length, lifecycle: steps.length }],
+    receivedAt - 3_600_000,
+  );
+  const found = await judge(scope);
   return {
     events: lines.length,
     engineMs: covered(reads.spans),

@@ -46,7 +46,7 @@ const TOUCHED = `
 type Touch = Record<string, unknown> & { from: number; to: number; receivedAt: number[] };
 
 const recentSteps = defineQuery<
-  Touch & { day: number },
+  Touch & { since: number; until: number },
   { owner: string; step: Step; recent: { time: number; token: string }[] }
 >(
   'churn_recent_steps',
@@ -55,7 +55,7 @@ const recentSteps = defineQuery<
      SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toUnixTimestamp64Milli(time) AS at, token AS id
      FROM lifecycle
      WHERE owner IN (${TOUCHED}) AND action IN ('issued', 'rotated', 'revoked')
-       AND time >= fromUnixTimestamp64Milli({day:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+       AND time >= fromUnixTimestamp64Milli({since:Int64}) AND time < fromUnixTimestamp64Milli({until:Int64})
      ORDER BY time
      LIMIT 1 BY owner, id, step, at
    )
@@ -101,12 +101,13 @@ const firstSigns = defineQuery<{ owners: string[] }, { owner: string; firstSeen:
 
 async function facts(reads: Reads, scope: Scope): Promise<ChurnFacts[]> {
   if (scope.lifecycle === 0) return [];
-  const from = Math.max(scope.from, scope.since);
+  const { from, to } = scope.within;
   const recent = await reads.read(recentSteps, {
     from: scope.from,
     to: scope.to,
     receivedAt: [...scope.receivedAt],
-    day: from - 2 * DAY_MS,
+    since: from - 2 * DAY_MS,
+    until: to,
   });
   if (recent.length === 0) return [];
   const owners = [...new Set(recent.map((row) => row.owner))];

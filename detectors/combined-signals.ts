@@ -1,7 +1,7 @@
 import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
-import { type NoveltyFacts, noveltyFacts } from './novelty.ts';
+import { type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
 import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';
 import { countryName, duration, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
@@ -51,10 +51,12 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
     ...Array.from({ length: signals.length - 1 }, (_, i) => combinedSurprise(surprises, i + 2)),
   );
   const state = learningState(facts.activeHours, at);
-  // A token that is still being learnt borrows its fleet's first days: all three must agree.
-  if (state === 'learning' && signals.length < 3) return null;
+  // A token that is still being learnt borrows its fleet's first days: all three must agree, and it must be in a rush.
+  const endpoints = signals.find(({ name }) => name === 'endpoints')?.look.values.length ?? 0;
+  if (state === 'learning' && (signals.length < 3 || endpoints < RUSH_ENDPOINTS)) return null;
   const severity = severityOf(surprise, params);
   if (severity === null) return null;
+  const token = tokenAt(facts, at);
   // First meetings within an hour of one another are one episode.
   let start = index;
   while (
@@ -66,11 +68,11 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
   const from = Math.min(...signals.flatMap(({ look }) => look.values.map((value) => value.met)));
   return {
     anchor: `signals ${moments[start] ?? at} ${severity}`,
-    subject: { token: facts.token, lineage: facts.lineage, owner: facts.owner },
+    subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
-    title: `${facts.token} is used by a stranger: ${signals.map(titleOf).join(', ')}`,
+    title: `${token} is used by a stranger: ${signals.map(titleOf).join(', ')}`,
     summary:
-      `Within ${duration(Math.max(1000, at - from))} ${facts.token} of ${facts.owner} was used ${listed(signals.map(phraseOf))}. ` +
+      `Within ${duration(Math.max(1000, at - from))} ${token} of ${facts.owner} was used ${listed(signals.map(phraseOf))}. ` +
       `Each alone may be chance (${signals.map(({ name, look }) => `${name} ${rounded(look.surprise)}`).join(', ')}); together they are a surprise of ${rounded(surprise)}.`,
     window: { from, to: at },
     observed: Object.fromEntries(

@@ -1,6 +1,7 @@
 import type { Detection } from '../core/index.ts';
 import type { BatchEntry } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
+import { DAY_MS } from './baseline.ts';
 
 /** Scope says what a run looks at: the batches that arrived, and the event times that may page. Times are epoch milliseconds. */
 export interface Scope {
@@ -11,6 +12,8 @@ export interface Scope {
   readonly to: number;
   /** Findings before this event time teach and page nobody. */
   readonly since: number;
+  /** The moments that are judged, from inclusive, to exclusive: within one day, whose start the fleet is looked at. */
+  readonly within: { readonly from: number; readonly to: number };
   /** Calls and lifecycle steps in them: a detector of what is not there need not look. */
   readonly usage: number;
   readonly lifecycle: number;
@@ -26,7 +29,20 @@ export function scopeOf(entries: readonly BatchEntry[], since: number): Scope {
     scope.lifecycle += lifecycle;
   }
   const receivedAt = [...new Set(entries.map((entry) => entry.receivedAt))];
-  return { ...scope, from: Math.max(since, scope.from), receivedAt, since };
+  const from = Math.max(since, scope.from);
+  const within = { from: Math.max(since, from - DISORDER_MS), to: scope.to + 1 };
+  return { ...scope, from, receivedAt, since, within };
+}
+
+/** daysOf cuts a scope where UTC days end, so that whatever batches are judged together, each day is judged by what was known when it began. */
+export function daysOf(scope: Scope): Scope[] {
+  const days: Scope[] = [];
+  for (let { from } = scope.within; from < scope.within.to; ) {
+    const to = Math.min(scope.within.to, (Math.floor(from / DAY_MS) + 1) * DAY_MS);
+    days.push({ ...scope, within: { from, to } });
+    from = to;
+  }
+  return days;
 }
 
 /** Batches of several processes come in any order: each run judges again what is this much older than its events. */

@@ -1,7 +1,7 @@
 import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
-import { type MetValue, type NoveltyFacts, noveltyFacts } from './novelty.ts';
+import { type MetValue, type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
 import { expectedCount, upperCount } from './statistics.ts';
 import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
@@ -66,15 +66,16 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding |
   const from = values[0]?.met ?? at;
   const usual = upperCount(hours, rate, 3) - 1;
   const known = index + 1 - values.length;
-  const refused = values.filter((value) => value.failed > 0).length;
+  const refused = values.filter((value) => value.firstStatus >= 400).length;
+  const token = tokenAt(facts, at);
   const history = at - (facts.activeHours[0] ?? at);
   return {
     anchor: `walk ${walkStart(all, index)} ${severity}`,
-    subject: { token: facts.token, lineage: facts.lineage, owner: facts.owner },
+    subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
-    title: `${facts.token} called ${plural(values.length, 'endpoint')} it never touched before`,
+    title: `${token} called ${plural(values.length, 'endpoint')} it never touched before`,
     summary:
-      `${facts.token} of ${facts.owner} called ${values.length} endpoints new to it within ${duration(at - from)}` +
+      `${token} of ${facts.owner} called ${values.length} endpoints new to it within ${duration(at - from)}` +
       `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
       `In ${duration(history)} it had used ${known}; in such a time it meets ${usual <= 0 ? 'none' : `at most ${usual}`}.`,
     window: { from, to: at },
@@ -103,14 +104,15 @@ function judgeRush(facts: NoveltyFacts, params: Knobs, index: number): Finding |
   const values = all.slice(0, index + 1).filter((value) => value.met > at - RUSH_WINDOW_MS);
   if (values.length < params.rush) return null;
   const from = values[0]?.met ?? at;
-  const refused = values.filter((value) => value.failed > 0).length;
+  const refused = values.filter((value) => value.firstStatus >= 400).length;
+  const token = tokenAt(facts, at);
   return {
     anchor: `rush ${walkStart(all, index)}`,
-    subject: { token: facts.token, lineage: facts.lineage, owner: facts.owner },
+    subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity: 'high',
-    title: `${facts.token} is new and called ${plural(values.length, 'endpoint')} within ${duration(at - from)}`,
+    title: `${token} is new and called ${plural(values.length, 'endpoint')} within ${duration(at - from)}`,
     summary:
-      `${facts.token} of ${facts.owner} called ${values.length} different endpoints within ${duration(at - from)}` +
+      `${token} of ${facts.owner} called ${values.length} different endpoints within ${duration(at - from)}` +
       `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
       `It has no baseline yet; a token that is being set up meets fewer than ${params.rush} in ten minutes.`,
     window: { from, to: at },

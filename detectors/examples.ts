@@ -17,11 +17,7 @@ export interface FacetShape {
 
 /** exampleFacts makes the facts of a token that was active every hour of `historyDays` and then met something new. */
 export function exampleFacts(
-  shape: Partial<Record<Facet, FacetShape>> & {
-    readonly historyDays?: number;
-    readonly calls?: number;
-    readonly ownerPeers?: number;
-  },
+  shape: Partial<Record<Facet, FacetShape>> & { readonly historyDays?: number },
 ): NoveltyFacts {
   const days = shape.historyDays ?? 28;
   const start = EXAMPLE_END - days * DAY_MS - HOUR_MS;
@@ -29,8 +25,8 @@ export function exampleFacts(
     value: name,
     met,
     calls: 3,
-    denied: 0,
     failed: 0,
+    firstStatus: 200,
     peersBefore: 0,
     peersRecent: recent,
     fleetBefore: 2,
@@ -49,17 +45,18 @@ export function exampleFacts(
       }),
     ];
   };
+  const hours = Array.from(
+    { length: days * 24 + 1 },
+    (_, i) => start + i * HOUR_MS - ((start + i * HOUR_MS) % HOUR_MS),
+  );
   return {
     owner: 'acme',
     lineage: 'tok_1',
-    token: 'tok_1',
+    tokens: [{ token: 'tok_1', since: start }],
     values: Object.fromEntries(FACETS.map((facet) => [facet, valuesOf(facet)])) as unknown as Record<Facet, MetValue[]>,
-    activeHours: Array.from(
-      { length: days * 24 + 1 },
-      (_, i) => start + i * HOUR_MS - ((start + i * HOUR_MS) % HOUR_MS),
-    ),
-    calls: shape.calls ?? 100_000,
-    ownerPeers: shape.ownerPeers ?? 5,
+    activeHours: hours,
+    hourlyCalls: hours.map(() => 150),
+    peersSince: [1, 2, 3, 4, 5].map(() => start),
     fleetPeers: 50,
     priors: {
       endpoint: { settled: { shape: 0.3, exposure: 100 }, young: { shape: 1, exposure: 0.1 } },

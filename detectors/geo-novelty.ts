@@ -2,7 +2,7 @@ import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
-import { type MetValue, type NoveltyFacts, noveltyFacts } from './novelty.ts';
+import { callsBefore, type MetValue, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
 import { combinedSurprise, lookAt, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
 import { countryName, duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
@@ -80,7 +80,7 @@ const sightings = defineQuery<
      FROM events
      WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64}) AND lineage IN {lineages:Array(String)}
    ) AS call ON call.lineage = fresh.lineage
-   WHERE toUnixTimestamp64Milli(call.time) >= fresh.met
+   WHERE toUnixTimestamp64Milli(call.time) >= fresh.met AND toUnixTimestamp64Milli(call.time) <= fresh.met + ${OPEN_MS}
    GROUP BY fresh.lineage, fresh.country`,
   (raw) => ({
     lineage: text(raw.lineage),
@@ -97,7 +97,7 @@ const sightings = defineQuery<
 );
 
 async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
-  const open = Math.max(scope.from, scope.since) - OPEN_MS;
+  const open = scope.within.from - OPEN_MS;
   const novelty = await noveltyFacts(reads, scope);
   const fresh = novelty.flatMap(({ lineage, values }) =>
     values.country
@@ -111,7 +111,7 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
     countries: fresh.map((row) => row.value.value),
     mets: fresh.map((row) => row.value.met),
     from: Math.min(...fresh.map((row) => row.value.met)),
-    to: scope.to + OPEN_MS,
+    to: scope.within.to,
   });
   const concerned = new Set(fresh.map((row) => row.lineage));
   return novelty
@@ -125,13 +125,14 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
  * move with the others). Empty while a busy token may still be moving.
  */
 export function judgedAt(
-  facts: Pick<GeoFacts, 'ownerPeers' | 'calls' | 'activeHours'>,
+  facts: Pick<GeoFacts, 'peersSince' | 'hourlyCalls' | 'activeHours'>,
   met: number,
   sighting: Sighting | undefined,
   settleMs: number,
 ): number[] {
-  const callsPerHour = facts.calls / Math.max(1, facts.activeHours.length);
-  const atOnce = facts.ownerPeers === 0 || callsPerHour < BUSY_CALLS_PER_HOUR ? met : null;
+  const past = callsBefore(facts, met);
+  const callsPerHour = past.calls / Math.max(1, past.hours);
+  const atOnce = peersAt(facts, met) === 0 || callsPerHour < BUSY_CALLS_PER_HOUR ? met : null;
   const settled = sighting?.calls.find((call) => call.time >= met + settleMs)?.time ?? null;
   const busy = BURST_CALLS.map((calls) => sighting?.calls[calls - 1]?.time ?? null);
   return [...new Set([atOnce, sighting?.homeAfter ?? null, settled, ...(atOnce === null ? [] : busy)])]
@@ -165,9 +166,11 @@ function judgeCountry(
   const look = lookAt(facts, 'country', value.met, WINDOW_MS, (other) => weigh(other, at));
   const homeAfter = sighting?.homeAfter ?? null;
   const twoPlaces = homeAfter !== null && homeAfter <= at;
+  const token = tokenAt(facts, at);
   const calls = sighting?.calls ?? [];
   const soFar = calls.filter((call) => call.time <= at);
-  const callsPerHour = Math.max(0.1, facts.calls / Math.max(1, facts.activeHours.length));
+  const past = callsBefore(facts, value.met);
+  const callsPerHour = Math.max(0.1, past.calls / Math.max(1, past.hours));
   const hours = Math.max((at - value.met) / HOUR_MS, 1 / 6);
   const rush = surpriseOfCount(soFar.length, hours, { shape: CALLS_SHAPE, exposure: CALLS_SHAPE / callsPerHour });
   const surprise =
@@ -179,13 +182,13 @@ function judgeCountry(
   const history = value.met - (facts.activeHours[0] ?? value.met);
   return {
     anchor: `country ${value.value} ${severity}`,
-    subject: { token: facts.token, lineage: facts.lineage, owner: facts.owner },
+    subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
-    title: `${facts.token} was used from ${countryName(value.value)}, where it has never been`,
+    title: `${token} was used from ${countryName(value.value)}, where it has never been`,
     summary:
-      `${facts.token} of ${facts.owner} was used from ${countryName(value.value)}${calls[0] ? ` (${calls[0].ip})` : ''}` +
+      `${token} of ${facts.owner} was used from ${countryName(value.value)}${calls[0] ? ` (${calls[0].ip})` : ''}` +
       `${twoPlaces ? ` and ${duration(homeAfter - value.met)} later from a country it knows` : ''}. ` +
-      `In ${duration(history)} and ${plural(facts.calls, 'call')} it was only seen in ${before
+      `In ${duration(history)} and ${plural(past.calls, 'call')} it was only seen in ${before
         .map((other) => countryName(other.value))
         .slice(0, 5)
         .join(', ')}${before.length > 5 ? ` and ${before.length - 5} more` : ''}.` +
@@ -205,7 +208,7 @@ function judgeCountry(
       new_countries_per_hour: rounded(expectedCount(1, look.rate)),
       history_days: rounded(history / DAY_MS),
       owner_tokens_there_before: value.peersBefore,
-      owner_tokens: facts.ownerPeers + 1,
+      owner_tokens: peersAt(facts, value.met) + 1,
     },
     surprise: rounded(surprise),
     state: 'known',

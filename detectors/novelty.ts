@@ -7,10 +7,11 @@ import { FACETS, type Facet, fleetAt, type Prior } from './prior.ts';
 export interface MetValue {
   readonly value: string;
   readonly met: number;
+  /** Calls so far, and those of them with a status of 400 or more. */
   readonly calls: number;
-  /** Calls refused with 401 or 403, and all with 400 or more. */
-  readonly denied: number;
   readonly failed: number;
+  /** Status of the very first call, 0 when unknown. */
+  readonly firstStatus: number;
   /** Other lineages of the owner that met it more than a day before, */
   readonly peersBefore: number;
   /** and when those of the last day met it, sorted: a release or a failover shows here. */
@@ -23,15 +24,15 @@ export interface MetValue {
 export interface NoveltyFacts {
   readonly owner: string;
   readonly lineage: string;
-  /** The token of the lineage that was used last. */
-  readonly token: string;
+  /** Its tokens by first use: the newest is the one in use. */
+  readonly tokens: readonly { readonly token: string; readonly since: number }[];
   /** All values met, by first meeting. Peer counts are filled for the fresh ones only. */
   readonly values: Readonly<Record<Facet, readonly MetValue[]>>;
-  /** Start of every active hour, epoch milliseconds, sorted. */
+  /** Start of every active hour, epoch milliseconds, sorted, and the calls made in each. */
   readonly activeHours: readonly number[];
-  readonly calls: number;
-  /** Other lineages of the owner that have been used. */
-  readonly ownerPeers: number;
+  readonly hourlyCalls: readonly number[];
+  /** When each other lineage of the owner was first used, sorted. */
+  readonly peersSince: readonly number[];
   /** Lineages in use when the day began. */
   readonly fleetPeers: number;
   /** What the fleet's own history says about meeting new values. */
@@ -78,7 +79,8 @@ const metValues = defineQuery<
   Omit<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore'> & { facet: Facet; lineage: string }
 >(
   'novelty_met_values',
-  `SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed
+  `SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(failed) AS failed,
+     argMinMerge(first_status) AS first_status
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
    GROUP BY facet, lineage, value
@@ -89,14 +91,14 @@ const metValues = defineQuery<
     value: text(raw.value),
     met: num(raw.met),
     calls: num(raw.calls),
-    denied: num(raw.denied),
     failed: num(raw.failed),
+    firstStatus: num(raw.first_status),
   }),
 );
 
-const activity = defineQuery<LineageParams, { lineage: string; hours: number[]; calls: number }>(
+const activity = defineQuery<LineageParams, { lineage: string; hours: number[]; calls: number[] }>(
   'novelty_activity',
-  `SELECT lineage, arraySort(groupArray(at)) AS hours, sum(made) AS calls
+  `SELECT lineage, arraySort(groupArray((at, made))) AS hours
    FROM (
      SELECT lineage, toUnixTimestamp(hour) AS at, sum(calls) AS made
      FROM rollup_hours
@@ -104,25 +106,40 @@ const activity = defineQuery<LineageParams, { lineage: string; hours: number[]; 
      GROUP BY lineage, hour
    )
    GROUP BY lineage`,
-  (raw) => ({
-    lineage: text(raw.lineage),
-    hours: (raw.hours as unknown[]).map((hour) => num(hour) * 1000),
-    calls: num(raw.calls),
-  }),
+  (raw) => {
+    const hours = raw.hours as [unknown, unknown][];
+    return {
+      lineage: text(raw.lineage),
+      hours: hours.map(([hour]) => num(hour) * 1000),
+      calls: hours.map(([, calls]) => num(calls)),
+    };
+  },
 );
 
-const identities = defineQuery<LineageParams, { lineage: string; token: string; ownerLineages: number }>(
-  'novelty_identities',
-  `SELECT used.lineage AS lineage, used.token AS token, sizes.lineages AS owner_lineages
+/** Lineages of one owner that are counted as peers at most. */
+const MAX_PEERS = 2_000;
+
+/** The lineages of the owners, each with the first use of its tokens. */
+const ownerLineages = defineQuery<
+  { owners: string[] },
+  { owner: string; lineage: string; tokens: { token: string; since: number }[] }
+>(
+  'novelty_owner_lineages',
+  `SELECT owner, lineage, arraySort(t -> t.2, groupArray((token, since))) AS tokens
    FROM (
-     SELECT lineage, any(owner) AS owner, argMax(token, last_seen) AS token
-     FROM rollup_tokens WHERE lineage IN {lineages:Array(String)} GROUP BY lineage
-   ) AS used
-   INNER JOIN (
-     SELECT owner, uniqExact(lineage) AS lineages
-     FROM rollup_facets WHERE facet = 'client' AND owner IN {owners:Array(String)} GROUP BY owner
-   ) AS sizes ON used.owner = sizes.owner`,
-  (raw) => ({ lineage: text(raw.lineage), token: text(raw.token), ownerLineages: num(raw.owner_lineages) }),
+     SELECT owner, lineage, token, toUnixTimestamp64Milli(min(first_seen)) AS since
+     FROM rollup_tokens
+     WHERE owner IN {owners:Array(String)}
+     GROUP BY owner, lineage, token
+   )
+   GROUP BY owner, lineage
+   ORDER BY owner, min(since)
+   LIMIT ${MAX_PEERS} BY owner`,
+  (raw) => ({
+    owner: text(raw.owner),
+    lineage: text(raw.lineage),
+    tokens: (raw.tokens as [unknown, unknown][]).map(([token, since]) => ({ token: text(token), since: num(since) })),
+  }),
 );
 
 interface PeerParams extends Record<string, unknown> {
@@ -171,8 +188,8 @@ const peers = defineQuery<
 /** Peers are asked about at most this many fresh values of one lineage: a walk past them changes no verdict. */
 const MAX_FRESH_VALUES = 200;
 
-/** A token without a baseline is looked at when it meets this many endpoints at once. */
-const RUSH_ENDPOINTS = 12;
+/** RUSH_ENDPOINTS met within an hour are why a token without a baseline is looked at. */
+export const RUSH_ENDPOINTS = 12;
 
 const gathered = new WeakMap<Scope, Promise<NoveltyFacts[]>>();
 
@@ -192,13 +209,13 @@ export function noveltyFacts(reads: Reads, scope: Scope): Promise<NoveltyFacts[]
 
 async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
   if (scope.usage === 0) return [];
-  const fresh = Math.max(scope.from, scope.since) - OPEN_MS;
+  const fresh = scope.within.from - OPEN_MS;
   const found = await reads.read(candidates, {
     from: scope.from,
     to: scope.to,
     receivedAt: [...scope.receivedAt],
     fresh,
-    knownBefore: scope.from - KNOWN_AFTER_MS,
+    knownBefore: scope.within.to - KNOWN_AFTER_MS,
     rush: RUSH_ENDPOINTS,
   });
   if (found.length === 0) return [];
@@ -206,11 +223,11 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
     owners: [...new Set(found.map((row) => row.owner))],
     lineages: [...new Set(found.map((row) => row.lineage))],
   };
-  const [values, active, identity, fleet] = await Promise.all([
+  const [values, active, lineages, fleet] = await Promise.all([
     reads.read(metValues, params),
     reads.read(activity, params),
-    reads.read(identities, params),
-    fleetAt(reads, scope.from),
+    reads.read(ownerLineages, { owners: params.owners }),
+    fleetAt(reads, scope.within.from),
   ]);
   const ownerOf = new Map(found.map((row) => [row.lineage, row.owner]));
   const valuesOf = grouped(values, (value) => value.lineage);
@@ -230,7 +247,7 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
         });
   const peersOf = new Map(peerRows.map((row) => [`${row.facet}\n${row.lineage}\n${row.value}`, row]));
   const activeOf = new Map(active.map((row) => [row.lineage, row]));
-  const identityOf = new Map(identity.map((row) => [row.lineage, row]));
+  const lineagesOf = grouped(lineages, (row) => row.owner);
   return found.map(({ owner, lineage }) => {
     const met = grouped(
       (valuesOf.get(lineage) ?? []).map((value) => {
@@ -244,17 +261,18 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
       }),
       (value) => value.facet,
     );
+    const family = lineagesOf.get(owner) ?? [];
     return {
       owner,
       lineage,
-      token: identityOf.get(lineage)?.token ?? lineage,
+      tokens: family.find((row) => row.lineage === lineage)?.tokens ?? [],
       values: Object.fromEntries(FACETS.map((facet) => [facet, met.get(facet) ?? []])) as unknown as Record<
         Facet,
         MetValue[]
       >,
       activeHours: activeOf.get(lineage)?.hours ?? [],
-      calls: activeOf.get(lineage)?.calls ?? 0,
-      ownerPeers: Math.max(0, (identityOf.get(lineage)?.ownerLineages ?? 1) - 1),
+      hourlyCalls: activeOf.get(lineage)?.calls ?? [],
+      peersSince: family.filter((row) => row.lineage !== lineage).map((row) => row.tokens[0]?.since ?? 0),
       fleetPeers: fleet.lineages,
       priors: fleet.priors,
     };
@@ -269,4 +287,30 @@ function grouped<T, K>(rows: readonly T[], keyOf: (row: T) => K): Map<K, T[]> {
     else groups.set(keyOf(row), [row]);
   }
   return groups;
+}
+
+/** tokenAt is the lineage's newest token at a moment. */
+export function tokenAt(facts: Pick<NoveltyFacts, 'tokens' | 'lineage'>, at: number): string {
+  return facts.tokens.findLast(({ since }) => since <= at)?.token ?? facts.lineage;
+}
+
+/** peersAt is how many other lineages of the owner had been used by a moment. */
+export function peersAt(facts: Pick<NoveltyFacts, 'peersSince'>, at: number): number {
+  let peers = 0;
+  for (const since of facts.peersSince) if (since <= at) peers++;
+  return peers;
+}
+
+/** callsBefore is how many calls the lineage made in the hours that ended by a moment, and in how many of them. */
+export function callsBefore(
+  facts: Pick<NoveltyFacts, 'activeHours' | 'hourlyCalls'>,
+  at: number,
+): { readonly calls: number; readonly hours: number } {
+  let [calls, hours] = [0, 0];
+  for (const [i, hour] of facts.activeHours.entries()) {
+    if (hour + HOUR_MS > at) break;
+    calls += facts.hourlyCalls[i] ?? 0;
+    hours++;
+  }
+  return { calls, hours };
 }

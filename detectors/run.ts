@@ -1,5 +1,5 @@
 import { type Detection, errorText, isTransient, type Logger, stableId } from '../core/index.ts';
-import { type Detector, DISORDER_MS, type Finding, type Reads, type Scope } from './contract.ts';
+import { type Detector, daysOf, type Finding, type Reads, type Scope } from './contract.ts';
 import { DETECTORS } from './registry.ts';
 
 /** Enabled is a detector that is switched on, with its parameters resolved. */
@@ -47,23 +47,30 @@ export async function judgeScope(
   scope: Scope,
   log: Logger,
 ): Promise<{ detections: Detection[]; broken: Broken[] }> {
-  const since = Math.max(scope.since, scope.from - DISORDER_MS);
-  const broken: Broken[] = [];
-  const found = await Promise.all(
-    enabled.map(async ({ detector, params }) => {
-      try {
-        const facts = await detector.facts(reads, scope);
-        return facts.flatMap((each) =>
-          detector.judge(each, params, since).map((finding) => toDetection(detector.id, finding)),
-        );
-      } catch (error) {
-        if (isTransient(error)) throw error;
-        broken.push({ detector: detector.id, error: errorText(error) });
-        log.error({ detector: detector.id, error: errorText(error) }, 'a detector broke; the others go on');
-        return [];
-      }
-    }),
-  );
-  const byId = new Map(found.flat().map((detection) => [detection.id, detection]));
-  return { detections: [...byId.values()].sort((a, b) => a.window.to - b.window.to || (a.id < b.id ? -1 : 1)), broken };
+  const found = new Map<string, Detection>();
+  const broken = new Map<string, Broken>();
+  for (const day of daysOf(scope)) {
+    const detections = await Promise.all(
+      enabled.map(async ({ detector, params }) => {
+        try {
+          const facts = await detector.facts(reads, day);
+          return facts
+            .flatMap((each) => detector.judge(each, params, day.within.from))
+            .filter((finding) => finding.window.to >= day.within.from && finding.window.to < day.within.to)
+            .map((finding) => toDetection(detector.id, finding));
+        } catch (error) {
+          if (isTransient(error)) throw error;
+          broken.set(detector.id, { detector: detector.id, error: errorText(error) });
+          log.error({ detector: detector.id, error: errorText(error) }, 'a detector broke; the others go on');
+          return [];
+        }
+      }),
+    );
+    // The first finding of an id stands.
+    for (const detection of detections.flat()) if (!found.has(detection.id)) found.set(detection.id, detection);
+  }
+  return {
+    detections: [...found.values()].sort((a, b) => a.window.to - b.window.to || (a.id < b.id ? -1 : 1)),
+    broken: [...broken.values()],
+  };
 }

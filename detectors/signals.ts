@@ -1,5 +1,5 @@
 import { activeHoursWithin, HOUR_MS, noveltyRate } from './baseline.ts';
-import type { MetValue, NoveltyFacts } from './novelty.ts';
+import { type MetValue, type NoveltyFacts, peersAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { type Gamma, surpriseOfCount } from './statistics.ts';
 
@@ -48,9 +48,10 @@ export function lookAt(facts: NoveltyFacts, facet: Facet, at: number, windowMs: 
 }
 
 /** weighPlace weighs a country, network or client: less the more of the owner's other tokens are at home with it, little when they came the same day. */
-export function weighPlace(facts: Pick<NoveltyFacts, 'ownerPeers'>): Weigh {
+export function weighPlace(facts: Pick<NoveltyFacts, 'peersSince'>): Weigh {
   return (value, at) => {
-    const known = facts.ownerPeers > 0 ? Math.min(1, value.peersBefore / facts.ownerPeers) : 0;
+    const peers = peersAt(facts, value.met);
+    const known = peers > 0 ? Math.min(1, value.peersBefore / peers) : 0;
     return (1 - 0.8 * known) * adoption(value, at);
   };
 }
@@ -97,7 +98,7 @@ export function weighEndpoint(facts: NoveltyFacts): Weigh {
   const newToAllCounts = facts.fleetPeers < MIN_FLEET;
   return (value, at) => {
     const alone = adoption(value, at);
-    if (value.calls > 0 && value.failed / value.calls >= 0.5) return WEIGHT_REFUSED * alone;
+    if (value.firstStatus >= 400) return WEIGHT_REFUSED * alone;
     const home = isForeign(facts, value.met) ? 1 : WEIGHT_FROM_HOME;
     if (value.peersBefore > 0) return WEIGHT_OWNER_KNOWS * alone * home;
     return (value.fleetBefore > 0 || newToAllCounts ? 1 : WEIGHT_NEW_TO_ALL) * alone * home;

@@ -14,7 +14,7 @@ import {
   requireVersion,
   selectRows,
   versionOf,
-} from './client.ts';
+} from './engine.ts';
 import { engineCode } from './errors.ts';
 
 /** Inserts at once plus reads at once plus one to spare; a connection costs little. */

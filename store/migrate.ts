@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { TokenwatchError } from '../core/index.ts';
-import type { Engine } from './client.ts';
+import type { Engine } from './engine.ts';
 
 interface Migration {
   readonly version: number;

@@ -10,7 +10,8 @@ CREATE TABLE IF NOT EXISTS rollup_facets
     last_seen  SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
     calls      SimpleAggregateFunction(sum, UInt64),
     denied     SimpleAggregateFunction(sum, UInt64),
-    failed     SimpleAggregateFunction(sum, UInt64)
+    failed     SimpleAggregateFunction(sum, UInt64),
+    first_status AggregateFunction(argMin, UInt16, DateTime64(3, 'UTC'))
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (facet, owner, lineage, value)
@@ -26,7 +27,8 @@ SELECT
     max(time) AS last_seen,
     count() AS calls,
     countIf(status IN (401, 403)) AS denied,
-    countIf(status >= 400) AS failed
+    countIf(status >= 400) AS failed,
+    argMinState(status, time) AS first_status
 FROM events
 ARRAY JOIN [
     ('endpoint', toString(endpoint)),
