@@ -66,6 +66,9 @@ const CLOSE_DEADLINE_MS = 10_000;
 /** Messages that are still being sent when a service closes may take this long; then their jobs are left to the next start. */
 const SEND_GRACE_MS = 2_000;
 
+/** A sender that trickles its body holds a connection for no longer than this. */
+const REQUEST_TIMEOUT_MS = 300_000;
+
 /** Requests with a body that is kept in memory as a whole, which are all but `POST /v1/events`. */
 const SMALL_BODY_BYTES = 1024 * 1024;
 
@@ -107,7 +110,12 @@ export async function startService(config: Config, options: ServiceOptions = {})
       if (roles.includes('alert')) alerts.register(workers);
     });
 
-    const app = Fastify({ logger: false, bodyLimit: SMALL_BODY_BYTES, forceCloseConnections: 'idle' });
+    const app = Fastify({
+      logger: false,
+      bodyLimit: SMALL_BODY_BYTES,
+      forceCloseConnections: 'idle',
+      requestTimeout: REQUEST_TIMEOUT_MS,
+    });
     opened.push({ what: 'http', close: () => app.close() });
     const console = openConsole({ ...parts, alerts, keys, version: version() });
     if (roles.includes('console')) console.routes(app, keys.authenticate);

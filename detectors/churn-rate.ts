@@ -50,7 +50,7 @@ const recentSteps = defineQuery<
   { owner: string; step: Step; recent: { time: number; token: string }[] }
 >(
   'churn_recent_steps',
-  `SELECT owner, step, arraySort(groupArray(10000)((at, id))) AS recent
+  `SELECT owner, step, arraySort(groupArrayLast(10000)((at, id))) AS recent
    FROM (
      SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toUnixTimestamp64Milli(time) AS at, token AS id
      FROM lifecycle

@@ -65,9 +65,19 @@ export function openDetectors(context: DetectorsContext): Detectors {
   });
   for (const { detector } of enabled) broken.set({ detector: detector.id }, 0);
 
+  // A look that failed may have been too large: fewer batches are tried next, and more again once that went well.
+  let limit = MAX_BATCHES;
   const runOnce = async (): Promise<RunResult> => {
+    const asked = limit;
+    limit = Math.max(1, limit >> 1);
+    const result = await look(asked);
+    limit = Math.min(MAX_BATCHES, asked * 2);
+    return result;
+  };
+
+  const look = async (most: number): Promise<RunResult> => {
     const now = clock.now();
-    const waiting = await queues.batches.peek(MAX_BATCHES);
+    const waiting = await queues.batches.peek(most);
     const since = config.alerts.maxAgeMs === null ? 0 : now - config.alerts.maxAgeMs;
     const current = waiting.map((batch) => batch.entry).filter((entry) => entry.maxTime >= since);
     if (current.length > 0) {
@@ -83,7 +93,7 @@ export function openDetectors(context: DetectorsContext): Detectors {
       stop();
     }
     await queues.batches.remove(waiting.map((batch) => batch.key));
-    return { more: waiting.length === MAX_BATCHES };
+    return { more: waiting.length === most };
   };
 
   return {

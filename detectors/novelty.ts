@@ -187,6 +187,10 @@ const peers = defineQuery<
 
 /** Peers are asked about at most this many fresh values of one lineage: a walk past them changes no verdict. */
 const MAX_FRESH_VALUES = 200;
+/** Lineages asked about in one query: a release touches thousands, and an engine takes only so much in one field. */
+const SLICE_LINEAGES = 250;
+/** Fresh values asked about in one query, for the same reason. */
+const SLICE_VALUES = 1_000;
 
 /** RUSH_ENDPOINTS met within an hour are why a token without a baseline is looked at. */
 export const RUSH_ENDPOINTS = 12;
@@ -218,7 +222,18 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
     knownBefore: scope.within.to - KNOWN_AFTER_MS,
     rush: RUSH_ENDPOINTS,
   });
-  if (found.length === 0) return [];
+  const facts: NoveltyFacts[] = [];
+  for (let i = 0; i < found.length; i += SLICE_LINEAGES)
+    facts.push(...(await gatherSlice(reads, scope, fresh, found.slice(i, i + SLICE_LINEAGES))));
+  return facts;
+}
+
+async function gatherSlice(
+  reads: Reads,
+  scope: Scope,
+  fresh: number,
+  found: readonly Candidate[],
+): Promise<NoveltyFacts[]> {
   const params = {
     owners: [...new Set(found.map((row) => row.owner))],
     lineages: [...new Set(found.map((row) => row.lineage))],
@@ -235,16 +250,9 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
   const asked = [...valuesOf.values()].flatMap((list) =>
     list.filter((value) => value.met >= fresh - DAY_MS).slice(-MAX_FRESH_VALUES),
   );
-  const peerRows =
-    asked.length === 0
-      ? []
-      : await reads.read(peers, {
-          facets: asked.map((value) => value.facet),
-          owners: asked.map((value) => ownerOf.get(value.lineage) ?? ''),
-          lineages: asked.map((value) => value.lineage),
-          values: asked.map((value) => value.value),
-          mets: asked.map((value) => value.met),
-        });
+  const peerRows: Awaited<ReturnType<typeof askPeers>> = [];
+  for (let i = 0; i < asked.length; i += SLICE_VALUES)
+    peerRows.push(...(await askPeers(reads, asked.slice(i, i + SLICE_VALUES), ownerOf)));
   const peersOf = new Map(peerRows.map((row) => [`${row.facet}\n${row.lineage}\n${row.value}`, row]));
   const activeOf = new Map(active.map((row) => [row.lineage, row]));
   const lineagesOf = grouped(lineages, (row) => row.owner);
@@ -276,6 +284,20 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
       fleetPeers: fleet.lineages,
       priors: fleet.priors,
     };
+  });
+}
+
+function askPeers(
+  reads: Reads,
+  asked: readonly { readonly facet: Facet; readonly lineage: string; readonly value: string; readonly met: number }[],
+  ownerOf: ReadonlyMap<string, string>,
+) {
+  return reads.read(peers, {
+    facets: asked.map((value) => value.facet),
+    owners: asked.map((value) => ownerOf.get(value.lineage) ?? ''),
+    lineages: asked.map((value) => value.lineage),
+    values: asked.map((value) => value.value),
+    mets: asked.map((value) => value.met),
   });
 }
 

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../config/index.ts';
@@ -33,6 +34,9 @@ const RUN_ATTEMPTS = 1_000_000;
 
 /** A dead process's run is taken over after about this long. */
 const LOCK_MS = 10_000;
+
+/** Rest of the detectors after a run, at most: a page waits no longer for it. */
+const LONGEST_REST_MS = 250;
 
 /** Wake-ups that were lost (a crash between writing and waking) are made good by a sweep. */
 const SWEEP_MS = 15_000;
@@ -123,9 +127,16 @@ export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, cont
     while ((await run()).more);
   };
 
+  /** Under a flood a look at everything follows another: at most half of the time goes to looking, the rest to storing. */
+  const resting = (run: () => Promise<void>) => async () => {
+    const began = performance.now();
+    await run();
+    await delay(Math.min(performance.now() - began, LONGEST_REST_MS));
+  };
+
   const register: Workers = {
     onDetect: (run) => {
-      startWorker('detect', 1, runUntilDry(run));
+      startWorker('detect', 1, resting(runUntilDry(run)));
       timers.push(setInterval(() => void wake(detect).catch(() => {}), SWEEP_MS));
     },
     onAlert: (run) => {

@@ -79,7 +79,7 @@ SELECT
     max(log.severity) AS severity,
     argMaxIf(found.title, (toInt8(log.severity), found.surprise), log.detection != '') AS title,
     argMaxIf(found.summary, (toInt8(log.severity), found.surprise), log.detection != '') AS summary,
-    any(log.token) AS token,
+    argMaxIf(log.token, log.detection_time, log.detection != '') AS token,
     any(log.lineage) AS lineage,
     any(log.owner) AS owner,
     groupUniqArrayIf(toString(found.detector), log.detection != '') AS detectors,
