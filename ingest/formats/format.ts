@@ -45,3 +45,8 @@ export function hasControlCharacter(text: string): boolean {
   }
   return false;
 }
+
+/** withoutControlCharacters takes those characters out, so that a name written with one still is that name. */
+export function withoutControlCharacters(text: string): string {
+  return hasControlCharacter(text) ? text.replaceAll(/\p{Cc}/gu, '') : text;
+}

@@ -18,6 +18,7 @@ import {
   rejected,
   TEXT_LIMIT,
   TOKEN_LIMIT,
+  withoutControlCharacters,
 } from './format.ts';
 
 type Fields = Record<string, unknown>;
@@ -105,7 +106,7 @@ function parse(record: Fields, now: number): Parsed {
 
 function usage(record: Fields, time: number, token: string, attributes: Fields | null, problem: Problem) {
   const endpoint = text(record, 'endpoint', ENDPOINT_LIMIT, problem);
-  let method = name(record, 'method', NAME_LIMIT, problem).toUpperCase();
+  let method = text(record, 'method', NAME_LIMIT, problem).toUpperCase();
   // What a proxy logs for bytes that were no HTTP request is no method, and no reason to lose the call.
   if (!METHOD.test(method)) method = '';
   if (method === '' && endpoint !== '') method = methodOf(endpoint);
@@ -199,7 +200,7 @@ function text(record: Fields, field: string, limit: number, problem: Problem): s
   return '';
 }
 
-/** name is a field that identifies something: too long or with control characters it is refused. */
+/** name is a field that identifies something: too long it is refused, and control characters in it go. */
 function name(record: Fields, field: string, limit: number, problem: Problem): string {
   const value = record[field];
   if (value === undefined || value === null) return '';
@@ -212,7 +213,7 @@ function name(record: Fields, field: string, limit: number, problem: Problem): s
     complain(problem, 'bad_field', `${field} has ${found.length} characters; allowed are ${limit}`);
     return '';
   }
-  return cleanText(found);
+  return cleanText(withoutControlCharacters(found));
 }
 
 /** count is a number from 0, rounded when only a whole one makes sense; numeric text is taken, and `-` and empty text are how proxies write "none". */

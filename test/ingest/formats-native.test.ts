@@ -71,6 +71,18 @@ describe('the native event', () => {
     expect(usage({ ...base, endpoint: 'ListUsers' })).toMatchObject({ method: '', endpoint: 'ListUsers' });
   });
 
+  it('keeps its line when a name has control characters, and loses them', () => {
+    expect(usage({ ...base, owner: 'ac\r\nme\u009b', id: '\u001b[2Jx', method: '\u0016\u0003A' })).toMatchObject({
+      owner: 'acme',
+      id: '[2Jx',
+      method: '',
+    });
+    expect(lifecycle({ ...base, action: 'rotated', replaces: 'tok\t_1', fingerprint: 'f\0p\u007f' })).toMatchObject({
+      replaces: 'tok_1',
+      fingerprint: 'fp',
+    });
+  });
+
   it('may have a number as its token, nulls for what it has not, and numbers as text', () => {
     expect(usage({ ...base, token: 4711, owner: 12, status: '404', bytes: '-', ip: null, path: null })).toMatchObject({
       token: '4711',
