@@ -5,6 +5,7 @@ import { errorText } from '../core/index.ts';
 import { type Arguments, HELP, readArguments } from './arguments.ts';
 import { docsOf, runText } from './docs.ts';
 import type { ScenarioOutcome } from './outcome.ts';
+import { PLAIN_RULE } from './plain-rule.ts';
 import { askProcess, eachOf } from './processes.ts';
 import type { RealInput } from './real-input.ts';
 import type { RealQuestion } from './real-process.ts';
@@ -65,7 +66,7 @@ async function run({ scenarios, atOnce, tune, quick, cloudtrail }: Arguments): P
     cloudtrail === null
       ? null
       : await askProcess<RealQuestion, RealInput>('real-process', { file: resolve(cloudtrail) });
-  return { quick, outcomes, real };
+  return { quick, outcomes, rule: PLAIN_RULE, real };
 }
 
 function readReport(file: string): Report {

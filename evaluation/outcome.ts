@@ -24,6 +24,9 @@ export interface PageOutcome {
   readonly detectors: readonly string[];
   readonly surprise: number;
   readonly summary: string;
+  /** What its most surprising finding observed, and expected. */
+  readonly observed: Readonly<Record<string, unknown>>;
+  readonly expected: Readonly<Record<string, unknown>>;
   /** Harmless changes that touched the subject at that time. */
   readonly during: readonly string[];
 }

@@ -1,5 +1,5 @@
 import type { ScenarioOutcome } from './outcome.ts';
-import { PLAIN_RULE, type PlainRule } from './plain-rule.ts';
+import type { PlainRule } from './plain-rule.ts';
 import type { RealInput } from './real-input.ts';
 import { LOOK_LEVELS } from './replay.ts';
 import { scenarioName } from './scenarios.ts';
@@ -9,6 +9,8 @@ import { type Delays, f1Of, type Rate, type Scores, type Share, scoresOf } from 
 export interface Report {
   readonly quick: boolean;
   readonly outcomes: readonly ScenarioOutcome[];
+  /** The plain rule that the outcomes were compared with. */
+  readonly rule: PlainRule;
   /** Null when no real log was given. */
   readonly real: RealInput | null;
 }
@@ -67,7 +69,7 @@ export function tablesOf(report: Report): Table[] {
     ...(fleets.length > 1 ? [{ name: 'all', scores: scoresOf(report.outcomes) }] : []),
   ];
   const all = scoresOf(report.outcomes);
-  return [overall(scores), byKind(all), besideThePlainRule(all), calibration(all)];
+  return [overall(scores), byKind(all), besideThePlainRule(all, report.rule), calibration(all)];
 }
 
 function overall(scores: readonly { name: string; scores: Scores }[]): Table {
@@ -138,11 +140,11 @@ export function ruleText({ endpoints, country, steps }: PlainRule): string {
   );
 }
 
-function besideThePlainRule({ detectors, plain }: Scores): Table {
+function besideThePlainRule({ detectors, plain }: Scores, rule: PlainRule): Table {
   return {
     title: 'Beside a plain rule',
     columns: ['', 'recall', 'precision', 'F1', 'false pages a week per 1,000 tokens'],
-    rows: [['Tokenwatch', detectors] as const, [ruleText(PLAIN_RULE), plain] as const].map(([name, quality]) => [
+    rows: [['Tokenwatch', detectors] as const, [ruleText(rule), plain] as const].map(([name, quality]) => [
       name,
       shareText(quality.recall),
       shareText(quality.precision),
@@ -198,8 +200,8 @@ export function missesOf(report: Report): string[] {
     ...outcome.pages
       .filter(({ trueFor }) => trueFor.length === 0)
       .map(
-        ({ tokenKind, severity, detectors, surprise, summary, during }) =>
-          `false page (${scenarioName(outcome.scenario)}), ${severity} ${surprise} by ${detectors.join(', ')} about ${tokenKind}: ${summary}` +
+        ({ tokenKind, severity, detectors, surprise, summary, observed, during }) =>
+          `false page (${scenarioName(outcome.scenario)}), ${severity} ${surprise} by ${detectors.join(', ')} about ${tokenKind}: ${summary}${Object.keys(observed).length > 0 ? ` ${JSON.stringify(observed)}` : ''}` +
           `${during.length > 0 ? ` During ${during.join('; ')}` : ''}`,
       ),
   ]);

@@ -142,6 +142,10 @@ function pageOutcome(
 ): PageOutcome {
   const { lineage, token, owner } = alert.subject;
   const from = page.times[0] ?? alert.openedAt;
+  const strongest = alert.detections.reduce<Detection | null>(
+    (best, one) => (best === null || one.surprise > best.surprise ? one : best),
+    null,
+  );
   const touching = changes.filter(
     (change) =>
       from >= change.fromMs &&
@@ -154,8 +158,10 @@ function pageOutcome(
     tokenKind: lineage === null ? 'owner' : (tokens.get(lineage)?.kind ?? 'issued'),
     severity: alert.severity,
     detectors: alert.detectors,
-    surprise: Math.max(...alert.detections.map(({ surprise }) => surprise)),
+    surprise: strongest?.surprise ?? 0,
     summary: alert.summary,
+    observed: strongest?.observed ?? {},
+    expected: strongest?.expected ?? {},
     during: touching.map(({ kind, description }) => `${kind}: ${description}`),
   };
 }

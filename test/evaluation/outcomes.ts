@@ -31,6 +31,8 @@ export function page(...trueFor: string[]): ScenarioOutcome['pages'][number] {
     detectors: ['geo-novelty'],
     surprise: 5,
     summary: 'tok_a <was> used | from far away.',
+    observed: {},
+    expected: {},
     during: [],
   };
 }

@@ -7,7 +7,12 @@ import { missesOf, type Report, tablesOf, textTable } from '../../evaluation/rep
 import { scoresOf } from '../../evaluation/scores.ts';
 import { SOME } from './outcomes.ts';
 
-const REPORT: Report = { quick: false, outcomes: SOME, real: null };
+const REPORT: Report = {
+  quick: false,
+  outcomes: SOME,
+  rule: { endpoints: 5, country: false, steps: 12 },
+  real: null,
+};
 
 describe('the report', () => {
   test('says which goals are met and which are missed', () => {
