@@ -62,6 +62,14 @@ function fastifyError({ statusCode, code, message }: Partial<FastifyError>): Api
   if (statusCode === 415) {
     return { status: 415, code: 'unsupported_media_type', message: 'This kind of body is not read here.', fix: '' };
   }
+  if (code === 'FST_ERR_BAD_URL') {
+    return {
+      status: 400,
+      code: 'bad_url',
+      message: 'The path of the URL cannot be decoded.',
+      fix: 'Write a % as %25, and other characters as the percent-encoded bytes of their UTF-8.',
+    };
+  }
   const name = (code ?? 'bad_request').toLowerCase().replace(/^fst_err_(ctp_)?/, '');
   return { status: statusCode, code: name, message: message ?? 'The request is not right.', fix: '' };
 }

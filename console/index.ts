@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyServerOptions } from 'fastify';
 import { type Authenticate, type Clock, type Logger, type Registry, TokenwatchError } from '../core/index.ts';
 import type { Queues } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
@@ -35,6 +35,11 @@ export interface Console {
   routes(app: FastifyInstance, authenticate: Authenticate): void;
   /** health adds health and metrics only, for a process without the console role. */
   health(app: FastifyInstance): void;
+}
+
+/** frameworkErrors is for the HTTP server's option of that name: what it refuses before it looks for a call is answered like all else. */
+export function frameworkErrors(log: Logger): NonNullable<FastifyServerOptions['frameworkErrors']> {
+  return (error, request, reply) => void sendError(log, error, request, reply);
 }
 
 /** Bodies here are notes and SQL. */

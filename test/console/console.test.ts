@@ -283,4 +283,9 @@ describe('who may call', () => {
       expect(text).not.toContain('secret');
     }
   });
+
+  test('a URL that cannot be decoded is refused in the same form as all else', async () => {
+    const { status, json } = await service.call('GET', '/v1/alerts/%00%ff');
+    expect([status, json]).toEqual([400, error('bad_url')]);
+  });
 });

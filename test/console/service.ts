@@ -1,6 +1,6 @@
 import Fastify, { type FastifyInstance } from 'fastify';
 import { type Alerts, openAlerts } from '../../alerts/index.ts';
-import { type ConsoleContext, openConsole } from '../../console/index.ts';
+import { type ConsoleContext, frameworkErrors, openConsole } from '../../console/index.ts';
 import { type Clock, createLogger, createMetrics, type Detection, type Scope } from '../../core/index.ts';
 import { storeDetections } from '../../detectors/findings.ts';
 import { createKeys, type Keys } from '../../ingest/keys.ts';
@@ -48,7 +48,7 @@ export async function openService(now: number, overrides: Partial<ConsoleContext
   const config = { alerts: { maxAgeMs: null, channels: {}, routes: [] } };
   const alerts = openAlerts({ config, store, queues: redis.queues, clock, log, metrics });
   const keys = createKeys(store, clock);
-  const app = Fastify();
+  const app = Fastify({ frameworkErrors: frameworkErrors(log) });
   const context = { store, queues: redis.queues, alerts, keys, clock, log, metrics, version: '1.2.3', ...overrides };
   openConsole(context).routes(app, keys.authenticate);
   await app.ready();
