@@ -11,6 +11,7 @@ export type AlertDesk = Pick<Alerts, 'list' | 'get' | 'notificationsOf' | 'ackno
 const STATUSES: readonly AlertStatus[] = ['open', 'acknowledged', 'resolved'];
 const MAX_LIMIT = 200;
 const DEFAULT_LIMIT = 50;
+const LIMIT = `a whole number from 1 to ${MAX_LIMIT}`;
 
 const FILTER = z.strictObject({
   status: oneOf(STATUSES).optional(),
@@ -18,7 +19,7 @@ const FILTER = z.strictObject({
   token: z.string().min(1).optional(),
   owner: z.string().min(1).optional(),
   since: TIME.optional(),
-  limit: z.coerce.number(`a number from 1 to ${MAX_LIMIT}`).int().min(1).max(MAX_LIMIT).default(DEFAULT_LIMIT),
+  limit: z.coerce.number(LIMIT).int(LIMIT).min(1, LIMIT).max(MAX_LIMIT, LIMIT).default(DEFAULT_LIMIT),
   cursor: z.string().min(1).optional(),
 });
 

@@ -31,13 +31,44 @@ function parseJson(text: string): unknown {
   }
 }
 
-function check<T>(schema: z.ZodType<T>, value: unknown, code: string): T {
-  const result = schema.safeParse(value);
+function check<T>(schema: z.ZodType<T>, value: unknown, code: 'bad_parameter' | 'bad_body'): T {
+  const result = schema.safeParse(value, { error: expected });
   if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const where = issue?.path.join('.') ?? '';
-  throw badRequest(code, `${where === '' ? '' : `${where}: `}${issue?.message ?? 'not as expected'}`, '');
+  const issue = result.error.issues[0] as z.core.$ZodIssue;
+  if (issue.code === 'unrecognized_keys') {
+    const what = code === 'bad_parameter' ? 'parameter' : 'field';
+    const known = schema instanceof z.ZodObject ? Object.keys(schema.shape).join(', ') : 'none';
+    throw badRequest(code, `${issue.keys[0]?.slice(0, 80)}: there is no such ${what}`, `Known: ${known}.`);
+  }
+  const where = issue.path.length === 0 ? 'the body' : issue.path.join('.');
+  throw badRequest(code, `${where}: expected ${issue.message}`, 'docs/api.md says what each call takes.');
 }
+
+/** expected says what a value should have been, where the schema does not say it itself. */
+function expected(issue: z.core.$ZodRawIssue): string {
+  const missing = issue.input === undefined ? ', found nothing' : '';
+  switch (issue.code) {
+    case 'invalid_type':
+      return `${KINDS[String(issue.expected)] ?? issue.expected}${missing}`;
+    case 'invalid_union':
+      return `text or a number${missing}`;
+    case 'too_small':
+      return issue.origin === 'number' ? `a number from ${issue.minimum}` : 'something that is not empty';
+    case 'too_big':
+      return issue.origin === 'number' ? `a number up to ${issue.maximum}` : `at most ${issue.maximum} characters`;
+    default:
+      return 'another value';
+  }
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  object: 'a JSON object',
+  record: 'a JSON object',
+  array: 'a list',
+};
 
 /** oneOf reads a filter of known words, several with commas or by repeating it. */
 export function oneOf<T extends string>(words: readonly T[]) {

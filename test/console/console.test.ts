@@ -67,13 +67,15 @@ describe('alerts', () => {
   test.each([
     ['status=opened', 'one of open, acknowledged, resolved'],
     ['severity=fatal', 'one of info, low'],
-    ['sevrity=high', 'sevrity'],
-    ['limit=0', 'limit'],
-    ['limit=201', 'limit'],
-    ['limit=ten', 'limit'],
-    ['since=yesterday', 'since'],
-    ['since=2026-11-22', 'since'],
-    ['token=', 'token'],
+    ['sevrity=high', 'sevrity: there is no such parameter'],
+    ['limit=0', 'limit: expected a whole number from 1 to 200'],
+    ['limit=201', 'limit: expected a whole number from 1 to 200'],
+    ['limit=ten', 'limit: expected a whole number from 1 to 200'],
+    ['limit=1.5', 'limit: expected a whole number from 1 to 200'],
+    ['since=yesterday', 'since: expected a time'],
+    ['since=2026-11-22', 'since: expected a time'],
+    ['token=', 'token: expected something that is not empty'],
+    ['token=a&token=b', 'token: expected text'],
   ])('refuse a filter that is not right: %s', async (query, part) => {
     const { status, json } = await service.call('GET', `/v1/alerts?${query}`);
     expect(status).toBe(400);
@@ -114,16 +116,18 @@ describe('alerts', () => {
   });
 
   test.each([
-    ['{"note":1}', 'bad_body'],
-    ['{"comment":"x"}', 'bad_body'],
-    ['{"note":', 'bad_json'],
-    ['[]', 'bad_body'],
-  ])('refuse %s as a word on an alert', async (body, code) => {
+    ['{"note":1}', 'bad_body', 'note: expected text'],
+    ['{"comment":"x"}', 'bad_body', 'comment: there is no such field'],
+    ['{"note":', 'bad_json', 'The body is not valid JSON.'],
+    ['[]', 'bad_body', 'the body: expected a JSON object'],
+  ])('refuse %s as a word on an alert', async (body, code, message) => {
     const { status, json } = await service.call('POST', '/v1/alerts/al_none/resolve', {
       body,
       type: 'application/json',
     });
     expect([status, json]).toEqual([400, error(code)]);
+    expect(json.error.message).toBe(message);
+    expect(json.error.fix).not.toBe('');
   });
 });
 
