@@ -9,7 +9,7 @@ import { countryName, duration, plural, rounded, severityOf, sqlText, sqlTime } 
 
 const PARAMS = {
   low: { default: 2.5, unit: 'surprise', about: 'recorded from here on, pages nobody' },
-  medium: { default: 3.5, unit: 'surprise', about: 'pages from here on' },
+  medium: { default: 3.9, unit: 'surprise', about: 'pages from here on' },
   high: { default: 4.5, unit: 'surprise', about: 'high severity from here on' },
   critical: { default: 8, unit: 'surprise', about: 'critical severity from here on' },
   two_places: {
@@ -30,6 +30,9 @@ type Knobs = Params<keyof typeof PARAMS>;
 const WINDOW_MS = HOUR_MS;
 /** A token that is seldom used is judged at the first call: nothing more may come for hours. */
 const BUSY_CALLS_PER_HOUR = 12;
+
+/** A place less surprising than this is no signal for anything to be added to. */
+const MIN_SIGNAL = 1;
 
 /** ForeignCall is one of the first calls from a newly met country. */
 export interface ForeignCall {
@@ -174,8 +177,10 @@ function judgeCountry(
   const hours = Math.max((at - value.met) / HOUR_MS, 1 / 6);
   const rush = surpriseOfCount(soFar.length, hours, { shape: CALLS_SHAPE, exposure: CALLS_SHAPE / callsPerHour });
   const surprise =
-    Math.max(look.surprise, combinedSurprise([look.surprise, rush], 2)) +
-    (twoPlaces && look.surprise > 0 ? params.two_places : 0);
+    // Many calls make a strange place stranger; where peers explain the place they say nothing.
+    (look.surprise >= MIN_SIGNAL
+      ? Math.max(look.surprise, combinedSurprise([look.surprise, rush], 2))
+      : look.surprise) + (twoPlaces && look.surprise >= MIN_SIGNAL ? params.two_places : 0);
   const severity = severityOf(surprise, params);
   if (severity === null) return null;
   const before = facts.values.country.filter((other) => other.met < value.met - WINDOW_MS);
