@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { access, constants, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { foldDetections } from '../alerts/index.ts';
 import type { Config } from '../config/index.ts';
 import {
@@ -64,6 +64,7 @@ const INSERT_ROWS = 50_000;
  */
 export async function runBacktest(options: BacktestOptions): Promise<BacktestResult> {
   const { config, store, clock, log, signal } = options;
+  const sizes = await Promise.all(options.files.map((file) => sizeOf(file)));
   const judge = openJudge({ config, store, log });
   const found = new Map<string, Detection>();
   let span: [number, number] | null = null;
@@ -82,7 +83,6 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
     log,
     metrics: createMetrics(),
   });
-  const sizes = await Promise.all(options.files.map((file) => sizeOf(file)));
   const bytesTotal = sizes.includes(null) ? null : sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
   let bytesRead = 0;
   let [accepted, rejected, skipped] = [0, 0, 0];
@@ -121,13 +121,18 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
 async function sizeOf(file: string): Promise<number | null> {
   if (file === '-') return null;
   try {
-    return (await stat(file)).size;
+    const found = await stat(file);
+    if (found.isDirectory()) throw unreadable(file, 'it is a folder', `Name the files in it: ${join(file, '*')}`);
+    await access(file, constants.R_OK);
+    return found.size;
   } catch (error) {
-    throw new TokenwatchError('file_unreadable', 'config', `cannot read ${file}: ${errorText(error)}`, {
-      fix: 'Check the name, and that you may read it.',
-      cause: error,
-    });
+    if (error instanceof TokenwatchError) throw error;
+    throw unreadable(file, errorText(error), 'Check the name, and that you may read it.', error);
   }
+}
+
+function unreadable(file: string, reason: string, fix: string, cause?: unknown): TokenwatchError {
+  return new TokenwatchError('file_unreadable', 'config', `cannot read ${file}: ${reason}`, { fix, cause });
 }
 
 async function* count(body: AsyncIterable<Uint8Array>, onBytes: (bytes: number) => void): AsyncGenerator<Uint8Array> {

@@ -4,13 +4,14 @@ import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { runBacktest } from '../../cli/backtest-run.ts';
 import type { Io } from '../../cli/command.ts';
 import { COMMANDS } from '../../cli/commands.ts';
 import { runCommand } from '../../cli/dispatch.ts';
 import { type Service, startService } from '../../cli/service.ts';
 import { greeting, rolesOf } from '../../cli/up.ts';
 import { loadConfig } from '../../config/index.ts';
-import { createLogger } from '../../core/index.ts';
+import { createLogger, systemClock } from '../../core/index.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tokenwatch-cli-'));
 const env = { TOKENWATCH_LISTEN: '127.0.0.1:0', TOKENWATCH_DATA: join(folder, 'data'), TOKENWATCH_LOG: 'silent' };
@@ -200,5 +201,24 @@ describe('a command line', () => {
     expect(rolesOf({ args: [], options: {} })).toEqual(['ingest', 'detect', 'alert', 'console']);
     expect(rolesOf({ args: [], options: { role: ['alert', 'ingest'] } })).toEqual(['ingest', 'alert']);
     expect(rolesOf({ args: [], options: { role: 'detect,alert' } })).toEqual(['detect', 'alert']);
+  });
+});
+
+test('a backtest of a folder says that it is one, and how to name its files', async () => {
+  const judged = runBacktest({
+    files: [folder],
+    format: 'auto',
+    config: service.config,
+    store: service.store,
+    clock: systemClock,
+    log: createLogger('silent'),
+    stdin: Readable.from([]),
+    signal: new AbortController().signal,
+    onProgress: () => {},
+  });
+  await expect(judged).rejects.toMatchObject({
+    code: 'file_unreadable',
+    message: `cannot read ${folder}: it is a folder`,
+    fix: `Name the files in it: ${join(folder, '*')}`,
   });
 });
