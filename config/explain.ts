@@ -43,7 +43,10 @@ export function unknownName(path: Path, what: string, name: string, allowed: rea
 }
 
 function explainOne(issue: z.core.$ZodIssue, origins: Origins): Problem[] {
-  const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
+  const written = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
+  // Where one value stands for a list of one, the list is ours: the value is what was found.
+  const single = written.at(-1) === 0 && !Array.isArray(origins.valueAt(written.slice(0, -1)));
+  const path = single ? written.slice(0, -1) : written;
   const value = origins.valueAt(path);
   const hidden = origins.filledIn.has(pathText(path));
   switch (issue.code) {

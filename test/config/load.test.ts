@@ -193,6 +193,10 @@ describe('a mistake', () => {
       '  alerts.routes[0].channels (line 1): unknown channel sok; did you mean soc? allowed: soc',
     ],
     [
+      'alerts: { routes: [ { match: { severity: hihg }, channels: [] } ] }',
+      '  alerts.routes[0].match.severity (line 1): found "hihg", allowed: info, low, medium, high, critical',
+    ],
+    [
       'alerts: { routes: [ { match: { severity: [hihg] }, channels: [] } ] }',
       '  alerts.routes[0].match.severity[0] (line 1): found "hihg", allowed: info, low, medium, high, critical',
     ],
