@@ -33,13 +33,36 @@ export function openWorker(target: Target, log: Logger): Redis {
   return redis;
 }
 
+/** connectFirst connects a producer; when that fails, the error says to which address (no password in it) and why. */
+export async function connectFirst(redis: Redis, target: Target): Promise<void> {
+  // connect() itself only says that the connection is closed; what closed it comes as an event.
+  let cause: NodeJS.ErrnoException | null = null;
+  const keep = (error: Error) => {
+    cause = error;
+  };
+  redis.on('error', keep);
+  try {
+    await redis.connect();
+  } catch (error) {
+    throw queueError(cause ?? error, `connecting to ${addressOf(target)}`);
+  } finally {
+    redis.off('error', keep);
+  }
+}
+
+function addressOf(target: Target): string {
+  if ('socket' in target) return target.socket;
+  const { protocol, host, pathname } = new URL(target.url);
+  return `${protocol}//${host}${pathname}`;
+}
+
 /** queueError says that Redis did not do it: always transient, the caller may retry. */
 export function queueError(error: unknown, doing: string): TokenwatchError {
   if (error instanceof TokenwatchError) return error;
   return new TokenwatchError(
     'queue_unreachable',
     'transient',
-    `Redis did not answer while ${doing}: ${errorText(error).slice(0, 200)}`,
+    `Redis did not answer while ${doing}: ${reasonOf(error).slice(0, 200)}`,
     {
       cause: error,
       fix: 'Check that the server of REDIS_URL is up; senders are asked to retry meanwhile.',
@@ -54,4 +77,9 @@ export async function guarded<T>(doing: string, call: () => Promise<T>): Promise
   } catch (error) {
     throw queueError(error, doing);
   }
+}
+
+/** A name with several addresses fails with an error that has a code and no message. */
+function reasonOf(error: unknown): string {
+  return errorText(error) || String((error as NodeJS.ErrnoException).code ?? 'no reason given');
 }

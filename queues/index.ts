@@ -3,7 +3,7 @@ import { type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../config/index.ts';
 import { type Clock, errorText, isTransient, type Logger } from '../core/index.ts';
-import { guarded, openProducer, openWorker, queueError, type Target } from './connection.ts';
+import { connectFirst, guarded, openProducer, openWorker, queueError, type Target } from './connection.ts';
 import type { NotificationJob, Queues, RunResult, Workers } from './contract.ts';
 import { RetryLater } from './contract.ts';
 import { startPrivateRedis } from './server.ts';
@@ -21,7 +21,7 @@ export type {
 } from './contract.ts';
 export { RetryLater } from './contract.ts';
 export { createMemoryQueues, createMemoryState } from './memory.ts';
-export { findRedisServer } from './server.ts';
+export { findRedisServer, stopPrivateRedis } from './server.ts';
 
 /** Tries of one notification before it is given up and said so. */
 export const NOTIFY_ATTEMPTS = 10;
@@ -57,7 +57,7 @@ export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, cont
   const target: Target = server ? { socket: server.socket } : { url: config.queue.url as string };
   const redis = openProducer(target, log);
   try {
-    await redis.connect();
+    await connectFirst(redis, target);
     await warnAboutEviction(redis, log);
   } catch (error) {
     redis.disconnect();

@@ -34,11 +34,8 @@ export function findRedisServer(path = process.env.PATH ?? ''): string | null {
  * file on and no eviction: what is queued survives a restart.
  */
 export async function startPrivateRedis(dataDir: string): Promise<PrivateRedis> {
-  const folder = resolve(dataDir, 'redis');
+  const { folder, socket } = placeOf(dataDir);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const inFolder = join(folder, 'redis.sock');
-  const socket =
-    inFolder.length <= SOCKET_PATH_LIMIT ? inFolder : join(tmpdir(), `tokenwatch-${stableId([folder], 12)}.sock`);
   if (await answers(socket)) return { socket, stop: () => shutDown(socket) };
 
   const binary = findRedisServer();
@@ -109,6 +106,19 @@ export async function startPrivateRedis(dataDir: string): Promise<PrivateRedis> 
   (child.stdout as unknown as { unref(): void }).unref();
   (child.stderr as unknown as { unref(): void }).unref();
   return { socket, stop: () => shutDown(socket) };
+}
+
+/** stopPrivateRedis ends the server that a killed process left in `dataDir`, if there is one: without its socket nobody could any more. */
+export async function stopPrivateRedis(dataDir: string): Promise<void> {
+  await shutDown(placeOf(dataDir).socket);
+}
+
+function placeOf(dataDir: string): { readonly folder: string; readonly socket: string } {
+  const folder = resolve(dataDir, 'redis');
+  const inFolder = join(folder, 'redis.sock');
+  const socket =
+    inFolder.length <= SOCKET_PATH_LIMIT ? inFolder : join(tmpdir(), `tokenwatch-${stableId([folder], 12)}.sock`);
+  return { folder, socket };
 }
 
 function probe(socket: string): Redis {

@@ -1,6 +1,10 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { TokenwatchError } from '../../core/index.ts';
-import { type NotificationJob, type Queues, RetryLater } from '../../queues/index.ts';
+import { createLogger, systemClock, TokenwatchError } from '../../core/index.ts';
+import { type NotificationJob, openQueues, type Queues, RetryLater, stopPrivateRedis } from '../../queues/index.ts';
+import { startPrivateRedis } from '../../queues/server.ts';
 import { openTestQueues } from '../kit/redis.ts';
 
 let queues: Queues;
@@ -10,6 +14,29 @@ beforeAll(async () => {
   ({ queues, close } = await openTestQueues());
 });
 afterAll(() => close());
+
+describe('the server', () => {
+  it('that is not there is named with what the system says, and without its password', async () => {
+    const opened = openQueues(
+      { dataDir: tmpdir(), queue: { url: 'redis://user:hunter2@127.0.0.1:1/3?password=hunter3' } },
+      { log: createLogger('silent'), clock: systemClock },
+    );
+    await expect(opened).rejects.toMatchObject({
+      code: 'queue_unreachable',
+      message: 'Redis did not answer while connecting to redis://127.0.0.1:1/3: connect ECONNREFUSED 127.0.0.1:1',
+    });
+  });
+
+  it('of our own that a killed process left can be ended by its folder alone', async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'tokenwatch-left-'));
+    const { socket } = await startPrivateRedis(dataDir);
+    expect(existsSync(socket)).toBe(true);
+    await stopPrivateRedis(dataDir);
+    await vi.waitFor(() => expect(existsSync(socket)).toBe(false));
+    await stopPrivateRedis(dataDir);
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+});
 
 describe('batch log', () => {
   it('hands out the oldest batches again and again until they are removed', async () => {
