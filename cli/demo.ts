@@ -7,6 +7,7 @@ import type { Config } from '../config/index.ts';
 import { type ApiAlert, createLogger, systemClock, TokenwatchError } from '../core/index.ts';
 import { type AttackTruth, demoFleet } from '../fixtures/index.ts';
 import { importFiles } from '../ingest/index.ts';
+import { stopPrivateRedis } from '../queues/index.ts';
 import { CONFIG_OPTION, type Command, configOf, type Io } from './command.ts';
 import { type DemoReceiver, type Page, startReceiver } from './demo-receiver.ts';
 import { DETECTOR_PARAMS } from './detector-params.ts';
@@ -48,6 +49,8 @@ export const demo: Command = {
     try {
       io.err.write('starting the embedded ClickHouse, a private Redis, the receivers, detectors and alerting\n');
       const dataDir = join(config.dataDir, 'demo');
+      // A demo that was killed leaves its Redis running, which nobody could reach without the socket in this folder.
+      await stopPrivateRedis(dataDir);
       await rm(dataDir, { recursive: true, force: true });
       service = await startService(demoConfig(config, dataDir, receiver, own), {
         log: createLogger(io.env.TOKENWATCH_LOG ?? 'error'),

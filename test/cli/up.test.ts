@@ -1,21 +1,25 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { stopPrivateRedis } from '../../queues/index.ts';
+import { built, MAIN } from '../kit/processes.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'tokenwatch-up-'));
 const started: ChildProcess[] = [];
 
-beforeAll(() => {
-  execFileSync(process.execPath, [join(ROOT, 'scripts/build.mjs'), '--if-needed'], { stdio: 'inherit' });
-}, 120_000);
+beforeAll(built, 120_000);
 
-afterAll(() => {
-  for (const child of started) if (child.exitCode === null) child.kill('SIGKILL');
+afterAll(async () => {
+  for (const child of started) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+  // A process that was killed leaves its Redis running.
+  await stopPrivateRedis(join(folder, 'data'));
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -27,7 +31,7 @@ interface Up {
 
 /** Starts the program as a user does; resolves when it says where it listens, rejects when it ends before. */
 async function up(): Promise<Up> {
-  const child = spawn(process.execPath, [join(ROOT, 'dist/cli/main.js'), 'up'], {
+  const child = spawn(process.execPath, [MAIN, 'up'], {
     cwd: folder,
     env: {
       ...process.env,
