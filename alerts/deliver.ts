@@ -12,8 +12,8 @@ import { detectionsOf, historyOf, notificationsOf } from './queries.ts';
 import { renderAlert } from './render.ts';
 import { encodeNotification, type NotificationRecord } from './rows.ts';
 
-/** GIVE_UP_AFTER_MS is how long after its finding a message is still tried, whatever a receiver asks for. */
-export const GIVE_UP_AFTER_MS = 24 * 3_600_000;
+/** How long after its finding a message is still tried, whatever a receiver asks for. */
+const GIVE_UP_AFTER_MS = 24 * 3_600_000;
 
 /** DeliverContext is what delivering works on. */
 export interface DeliverContext {

@@ -8,8 +8,8 @@ import type { AlertPage } from './rows.ts';
 /** DETECTIONS_LOADED bounds the detections that one alert is shown with: the most severe and surprising ones. */
 export const DETECTIONS_LOADED = 200;
 
-/** PAGE_LIMIT is the most alerts on one page. */
-export const PAGE_LIMIT = 200;
+/** The most alerts on one page. */
+const PAGE_LIMIT = 200;
 
 /** AlertFilter says which alerts are asked for; what is left out takes all. */
 export interface AlertFilter {

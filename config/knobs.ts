@@ -34,8 +34,8 @@ export interface Knob<T> {
   readonly about: string;
 }
 
-/** LOG_LEVELS are the levels of the service's own log. */
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+/** The levels of the service's own log. */
+const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 
 /** KNOBS is every key that the configuration knows, by its path; `*` stands for a name that the operator chooses. */
 export const KNOBS = {

@@ -19,7 +19,7 @@ import { cutText } from './text.ts';
 /** Refused lines of one request that are kept in `rejected_events`; all of them are counted. */
 export const REJECTED_ROWS_LIMIT = 100;
 
-/** Most of a refused line that is kept, in characters. */
+/** CONTENT_LIMIT is how much of a refused line is kept, in characters. */
 export const CONTENT_LIMIT = 2000;
 
 /** RequestContext is what all chunks of one request share. */

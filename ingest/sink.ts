@@ -3,6 +3,7 @@ import type { Queues } from '../queues/index.ts';
 import { encodeRejected, type Store, type TableName } from '../store/index.ts';
 import type { IngestMetrics } from './metrics.ts';
 import type { Batch, Part } from './part.ts';
+import { CONTENT_LIMIT } from './reader.ts';
 import { type LineCounts, type LineError, refuseLines } from './result.ts';
 import { cutText } from './text.ts';
 
@@ -149,7 +150,7 @@ function refusedRowsOf(part: Part, refused: readonly LineError[], receivedAt: nu
       line,
       code,
       message,
-      content: cutText(content ?? '', 2000),
+      content: cutText(content ?? '', CONTENT_LIMIT),
       source: part.source,
     });
   });

@@ -1,7 +1,7 @@
 import { isSetOperation, isSign, isWord, type SqlToken, splitFormat, tokenizeCanonical } from './analyst-sql.ts';
 
-/** ANALYST_TABLES are what analysts may read of the product's database; `rollup_` tables besides, which the views are made of. */
-export const ANALYST_TABLES: ReadonlySet<string> = new Set([
+/** What analysts may read of the product's database; `rollup_` tables besides, which the views are made of. */
+const ANALYST_TABLES: ReadonlySet<string> = new Set([
   'events',
   'lifecycle',
   'rejected_events',
