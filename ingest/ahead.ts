@@ -2,7 +2,7 @@ import { errorText, type Logger, stableId, TokenwatchError } from '../core/index
 import type { RequestLog } from '../queues/index.ts';
 import type { HeldBytes } from './held-bytes.ts';
 import type { Batch, Part } from './part.ts';
-import type { LineCounts } from './result.ts';
+import { decodeCounts, type LineCounts } from './result.ts';
 import { type Sink, storeFailure } from './sink.ts';
 
 /** A process that does not renew its lease for this long is dead; its batches are stored by another. */
@@ -76,7 +76,7 @@ export function createAhead({ requests, sink, held, log, owner }: AheadContext):
         const at = fresh.indexOf(part);
         if (at >= 0) return stored[at] as LineCounts;
         const answer = done[i];
-        if (typeof answer === 'string') return JSON.parse(answer) as LineCounts;
+        if (typeof answer === 'string') return decodeCounts(answer);
         throw stillRunning();
       });
     }

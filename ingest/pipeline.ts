@@ -8,7 +8,7 @@ import type { LogFormat } from './formats/index.ts';
 import type { HeldBytes } from './held-bytes.ts';
 import type { IngestMetrics } from './metrics.ts';
 import { type Draft, formatNameOf, REJECTED_ROWS_LIMIT, type Reader, type RequestContext } from './reader.ts';
-import { addCounts, type LineCounts, NO_LINES } from './result.ts';
+import { addCounts, decodeCounts, type LineCounts, NO_LINES } from './result.ts';
 import { REMEMBER_MS, type Sink, storeFailure } from './sink.ts';
 
 /** A chunk of so many records or bytes is a batch of its own; smaller ones share one. Only the chunk's content decides: a retry goes the same way. */
@@ -103,7 +103,7 @@ export function createPipeline(context: PipelineContext): Pipeline {
         requests.pending([id]),
       ]);
       if (done !== null && done !== undefined) {
-        settle(Promise.resolve(JSON.parse(done) as LineCounts));
+        settle(Promise.resolve(decodeCounts(done)));
         return again(stored);
       }
       if (waiting !== null && waiting !== undefined) {
@@ -158,7 +158,7 @@ export function createPipeline(context: PipelineContext): Pipeline {
   async function awaitOther(id: string): Promise<LineCounts> {
     for (let waited = 0; waited < WAIT_MS; waited += LOOK_MS) {
       const [done] = await requests.done([id]);
-      if (done !== null && done !== undefined) return JSON.parse(done) as LineCounts;
+      if (done !== null && done !== undefined) return decodeCounts(done);
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     }
     throw stillRunning();

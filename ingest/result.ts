@@ -43,3 +43,14 @@ export function refuseLines(counts: LineCounts, refused: readonly LineError[]): 
     { ...NO_LINES, rejected: refused.length, errors: refused },
   );
 }
+
+/** encodeCounts is how a request's answer is remembered: the usual one, where all was accepted, is its number alone. */
+export function encodeCounts(counts: LineCounts): string {
+  return counts.rejected === 0 && counts.skipped === 0 ? String(counts.accepted) : JSON.stringify(counts);
+}
+
+/** decodeCounts reads what encodeCounts wrote. */
+export function decodeCounts(text: string): LineCounts {
+  const counts = JSON.parse(text) as LineCounts | number;
+  return typeof counts === 'number' ? { ...NO_LINES, accepted: counts } : counts;
+}

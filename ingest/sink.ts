@@ -4,7 +4,7 @@ import { encodeRejected, type Store, type TableName } from '../store/index.ts';
 import type { IngestMetrics } from './metrics.ts';
 import type { Batch, Part } from './part.ts';
 import { CONTENT_LIMIT } from './reader.ts';
-import { type LineCounts, type LineError, refuseLines } from './result.ts';
+import { encodeCounts, type LineCounts, type LineError, refuseLines } from './result.ts';
 import { cutText } from './text.ts';
 
 /** How long a request is remembered, so that its retry stores nothing: longer than any shipper's give-up time. */
@@ -92,7 +92,10 @@ export function createSink({ store, queues, log, metrics }: SinkContext): Sink {
         };
         if (entry.usage + entry.lifecycle > 0) await queues.batches.append([entry]);
       }
-      await queues.requests.record(new Map(parts.map((part, i) => [part.id, JSON.stringify(counts[i])])), REMEMBER_MS);
+      await queues.requests.record(
+        new Map(parts.map((part, i) => [part.id, encodeCounts(counts[i] as LineCounts)])),
+        REMEMBER_MS,
+      );
       return counts;
     },
   };
