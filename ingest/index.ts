@@ -67,15 +67,17 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
     onError: (error) => log.warn({ code: error.code, error: error.message }, error.fix),
   });
   const held = createHeldBytes(config.ingest.bufferLimitBytes);
+  const lineages = createLineages(queues.shared);
   const metrics = createIngestMetrics(context.metrics, {
     bufferedBytes: () => held.bytes,
     redacted: () => redactor.replaced,
+    lineages: lineages.size,
   });
   const enricher = createEnricher({
     redactor,
     templates: createTemplates(queues.shared, { redactor }),
     geo,
-    lineages: createLineages(queues.shared),
+    lineages,
   });
   const sink = createSink({ store, queues, log, metrics });
   const ahead = createAhead({ requests: queues.requests, sink, held, log, owner: randomToken(9) });

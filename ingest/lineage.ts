@@ -15,6 +15,8 @@ export interface Lineages {
   prepare(links: readonly Link[]): Promise<void>;
   /** of is the lineage of a token. */
   of(token: string): string;
+  /** size is the number of links that this process knows. */
+  size(): number;
 }
 
 const LINKS = 'lineages';
@@ -63,5 +65,5 @@ export function createLineages(shared: SharedState): Lineages {
     await refresh();
   }
 
-  return { prepare, of };
+  return { prepare, of, size: () => roots.size };
 }

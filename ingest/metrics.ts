@@ -3,10 +3,10 @@ import { Counter, Gauge, Histogram, type Registry } from '../core/index.ts';
 /** IngestMetrics are the receiver's counters. */
 export type IngestMetrics = ReturnType<typeof createIngestMetrics>;
 
-/** createIngestMetrics registers the receiver's metrics; `bufferedBytes` and `redacted` are read when they are scraped. */
+/** createIngestMetrics registers the receiver's metrics; what `read` has is read when they are scraped. */
 export function createIngestMetrics(
   registry: Registry,
-  read: { readonly bufferedBytes: () => number; readonly redacted: () => number },
+  read: { readonly bufferedBytes: () => number; readonly redacted: () => number; readonly lineages: () => number },
 ) {
   const registers = [registry];
   new Gauge({
@@ -15,6 +15,14 @@ export function createIngestMetrics(
     registers,
     collect() {
       this.set(read.bufferedBytes());
+    },
+  });
+  new Gauge({
+    name: 'tokenwatch_lineages',
+    help: 'Tokens known to have replaced another; each takes memory here and in Redis for good.',
+    registers,
+    collect() {
+      this.set(read.lineages());
     },
   });
   let redactedSeen = 0;

@@ -29,6 +29,7 @@ describe('the lineage of a token', () => {
     const restarted = createLineages(shared);
     await restarted.prepare([]);
     expect(restarted.of('c')).toBe('a');
+    expect(restarted.size()).toBe(2);
   });
 
   it('ignores circles, a second predecessor and empty names', async () => {

@@ -207,7 +207,11 @@ describe('what the engine refuses for good', () => {
       inserts++;
       throw new TokenwatchError('store_refused_rows', 'poison', 'ClickHouse refused the rows.');
     };
-    const metrics = createIngestMetrics(createMetrics(), { bufferedBytes: () => 0, redacted: () => 0 });
+    const metrics = createIngestMetrics(createMetrics(), {
+      bufferedBytes: () => 0,
+      redacted: () => 0,
+      lineages: () => 0,
+    });
     const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log } as never;
     const sink = createSink({ store: { insert }, queues: engines.queues, log, metrics });
     const lines = Array.from({ length: 4000 }, (_, i) => `[${i}]`);
