@@ -35,7 +35,7 @@ interface Habit {
 const WALK_ENDPOINTS = 12;
 const THIEF_ENDPOINTS = 3;
 /** Known tokens only: what has no baseline yet is not judged by it. */
-const MIN_ACTIVE_DAYS = 8;
+const MIN_ACTIVE_DAYS = 5;
 
 /** planAttacks prepares `count` attacks: half walk over endpoints that others use, half try a few of them from where no token of the owner has been. */
 export function planAttacks(tokens: readonly FleetToken[], draw: () => number, count: number): AttackPlan {

@@ -13,6 +13,9 @@ export { DETECTORS } from './registry.ts';
 /** Batches judged together at most: a backlog is caught up in few, large looks. */
 const MAX_BATCHES = 500;
 
+/** Events in one look from which on it is a flood: an import, or a sender that catches up. */
+const FLOOD_EVENTS = 5_000;
+
 /** DetectorsContext is what the detector worker works with. */
 export interface DetectorsContext {
   readonly config: Pick<Config, 'detectors' | 'alerts'>;
@@ -93,7 +96,8 @@ export function openDetectors(context: DetectorsContext): Detectors {
       stop();
     }
     await queues.batches.remove(waiting.map((batch) => batch.key));
-    return { more: waiting.length === most };
+    const events = current.reduce((sum, entry) => sum + entry.usage + entry.lifecycle, 0);
+    return { more: waiting.length === most, flood: events >= FLOOD_EVENTS };
   };
 
   return {

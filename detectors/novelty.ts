@@ -50,6 +50,7 @@ const TOUCHED = `
   WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
     AND has({receivedAt:Array(Int64)}, toUnixTimestamp64Milli(received_at))`;
 
+/** What could be told at all: a new country or client, or new endpoints with a new network or in number; one alone of the rest never pages. */
 const candidates = defineQuery<
   { from: number; to: number; receivedAt: number[]; fresh: number; knownBefore: number; rush: number },
   Candidate
@@ -63,9 +64,13 @@ const candidates = defineQuery<
      GROUP BY facet, owner, lineage, value
    )
    GROUP BY owner, lineage
-   HAVING countIf(met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
-     AND (min(met) < fromUnixTimestamp64Milli({knownBefore:Int64})
-       OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) >= {rush:UInt32})`,
+   HAVING
+     (min(met) < fromUnixTimestamp64Milli({knownBefore:Int64}) AND (
+       countIf(facet IN ('country', 'client') AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
+       OR (countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0 AND (
+         countIf(facet = 'network' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
+         OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64}) - toIntervalDay(1)) >= 3))))
+     OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) >= {rush:UInt32}`,
   (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage) }),
 );
 

@@ -33,6 +33,8 @@ export interface BatchLog {
 /** Outcome of one run of a worker: what it did, for metrics; `more` asks to be run again at once. */
 export interface RunResult {
   readonly more: boolean;
+  /** The run worked on a flood: others get their turn before the next. */
+  readonly flood?: boolean;
 }
 
 /** Workers register what runs when a queue wakes; every one of them may run in any number of processes. */

@@ -35,8 +35,8 @@ const RUN_ATTEMPTS = 1_000_000;
 /** A dead process's run is taken over after about this long. */
 const LOCK_MS = 10_000;
 
-/** Rest of the detectors after a run, at most: a page waits no longer for it. */
-const LONGEST_REST_MS = 250;
+/** Rest after a run that worked on a flood, at most. */
+const LONGEST_REST_MS = 500;
 
 /** Wake-ups that were lost (a crash between writing and waking) are made good by a sweep. */
 const SWEEP_MS = 15_000;
@@ -124,19 +124,18 @@ export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, cont
   };
 
   const runUntilDry = (run: () => Promise<RunResult>) => async () => {
-    while ((await run()).more);
-  };
-
-  /** Under a flood a look at everything follows another: at most half of the time goes to looking, the rest to storing. */
-  const resting = (run: () => Promise<void>) => async () => {
-    const began = performance.now();
-    await run();
-    await delay(Math.min(performance.now() - began, LONGEST_REST_MS));
+    for (;;) {
+      const began = performance.now();
+      const { more, flood = false } = await run();
+      // Under a flood a look at everything follows another: at most half of the time goes to looking, the rest to storing.
+      if (flood) await delay(Math.min(performance.now() - began, LONGEST_REST_MS));
+      if (!more) return;
+    }
   };
 
   const register: Workers = {
     onDetect: (run) => {
-      startWorker('detect', 1, resting(runUntilDry(run)));
+      startWorker('detect', 1, runUntilDry(run));
       timers.push(setInterval(() => void wake(detect).catch(() => {}), SWEEP_MS));
     },
     onAlert: (run) => {
