@@ -78,7 +78,7 @@ export const KNOBS = {
   'ingest.batch_bytes': knob(size(KIB, 256 * MIB), '8MiB', 'or this many encoded bytes,'),
   'ingest.linger': knob(
     duration(1, 10_000),
-    '100ms',
+    '250ms',
     'or this long after its first row. More of it means fewer, larger inserts and later answers.',
   ),
   'ingest.body_limit': knob(size(KIB, 4 * GIB), '64MiB', 'Limit of one request, after decompression; above it: 413.'),

@@ -47,7 +47,7 @@ describe('a configuration without a file', () => {
       ingest: {
         batchRows: 5000,
         batchBytes: 8 * 1024 ** 2,
-        lingerMs: 100,
+        lingerMs: 250,
         bodyLimitBytes: 64 * 1024 ** 2,
         lineLimitBytes: 1024 ** 2,
         bufferLimitBytes: 256 * 1024 ** 2,
