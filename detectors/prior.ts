@@ -93,7 +93,11 @@ export function fleetAt(reads: Reads, at: number): Promise<Fleet> {
   let fleet = days.get(day);
   if (fleet === undefined) {
     fleet = fitFleet(reads, day);
-    fleet.catch(() => days.delete(day));
+    // A fleet that is not known yet may be by the next look, when its history was imported: only what was fitted is kept.
+    fleet.then(
+      ({ priors }) => FACETS.every((facet) => priors[facet] === DEFAULT_PRIOR[facet]) && days.delete(day),
+      () => days.delete(day),
+    );
     days.set(day, fleet);
     for (const old of days.keys()) if (days.size > KEPT_DAYS) days.delete(old);
   }
