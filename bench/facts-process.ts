@@ -211,7 +211,17 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
   reads = { spans: [], queries: {} };
   const began = performance.now();
   const scope = scopeOf(
-    [{ receivedAt, minTime: receivedAt - 1_000, maxTime: receivedAt, usage: lines.length, lifecycle: steps.length }],
+    [
+      {
+        receivedAt,
+        minTime: receivedAt - 1_000,
+        maxTime: receivedAt,
+        usage: lines.length,
+        lifecycle: steps.length,
+        touched: null,
+        news: null,
+      },
+    ],
     receivedAt - 3_600_000,
   );
   const found = await judge(scope);

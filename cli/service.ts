@@ -96,7 +96,7 @@ export async function startService(config: Config, options: ServiceOptions = {})
     const made = await keys.ensureFirstKey({ dataDir: config.dataDir, given });
     const parts = { config, store, queues, clock, log, metrics };
 
-    const ingest = roles.includes('ingest') ? await openIngest(parts) : null;
+    const ingest = roles.includes('ingest') ? await openIngest({ ...parts, history: store }) : null;
     if (ingest !== null) opened.push({ what: 'ingest', close: () => ingest.close() });
     const alerts = openAlerts(parts);
     opened.push({

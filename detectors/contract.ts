@@ -1,5 +1,5 @@
 import type { Detection } from '../core/index.ts';
-import type { BatchEntry } from '../queues/index.ts';
+import type { BatchEntry, Subject } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
 import { DAY_MS } from './baseline.ts';
 
@@ -17,10 +17,16 @@ export interface Scope {
   /** Calls and lifecycle steps in them: a detector of what is not there need not look. */
   readonly usage: number;
   readonly lifecycle: number;
+  /** Who met something new in the batches or shortly before, as far as they tell: no other lineage can be news. Null: the store knows. */
+  readonly subjects: readonly Subject[] | null;
 }
 
 /** scopeOf is the scope of some batches; findings before `since` page nobody. */
-export function scopeOf(entries: readonly BatchEntry[], since: number): Scope {
+export function scopeOf(
+  entries: readonly BatchEntry[],
+  since: number,
+  subjects: readonly Subject[] | null = null,
+): Scope {
   const scope = { from: Number.POSITIVE_INFINITY, to: 0, usage: 0, lifecycle: 0 };
   for (const { minTime, maxTime, usage, lifecycle } of entries) {
     scope.from = Math.min(scope.from, minTime);
@@ -31,7 +37,7 @@ export function scopeOf(entries: readonly BatchEntry[], since: number): Scope {
   const receivedAt = [...new Set(entries.map((entry) => entry.receivedAt))];
   const from = Math.max(since, scope.from);
   const within = { from: Math.max(since, from - DISORDER_MS), to: scope.to + 1 };
-  return { ...scope, from, receivedAt, since, within };
+  return { ...scope, from, receivedAt, since, within, subjects };
 }
 
 /** daysOf cuts a scope where UTC days end, so that whatever batches are judged together, each day is judged by what was known when it began. */

@@ -6,6 +6,7 @@ import { type Scope, scopeOf } from './contract.ts';
 import { storeDetections } from './findings.ts';
 import { fleetAt } from './prior.ts';
 import { enabledDetectors, judgeScope } from './run.ts';
+import { subjectsToJudge } from './subjects.ts';
 
 export { type Detector, type Example, type Param, type Scope, scopeOf } from './contract.ts';
 export { DETECTORS } from './registry.ts';
@@ -85,7 +86,12 @@ export function openDetectors(context: DetectorsContext): Detectors {
     const current = waiting.map((batch) => batch.entry).filter((entry) => entry.maxTime >= since);
     if (current.length > 0) {
       const stop = seconds.startTimer();
-      const scope = scopeOf(current, since);
+      const subjects = await subjectsToJudge(
+        queues.shared,
+        waiting.map((batch) => batch.entry),
+        current,
+      );
+      const scope = scopeOf(current, since, subjects);
       const result = await judgeScope(store, enabled, scope, log);
       for (const { detector } of enabled)
         broken.set({ detector: detector.id }, result.broken.some((one) => one.detector === detector.id) ? 1 : 0);

@@ -50,17 +50,22 @@ const TOUCHED = `
   WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
     AND has({receivedAt:Array(Int64)}, toUnixTimestamp64Milli(received_at))`;
 
+/** The subjects of a scope that names them. */
+const NAMED = 'SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}))';
+
+interface CandidateParams extends Record<string, unknown> {
+  fresh: number;
+  knownBefore: number;
+  rush: number;
+}
+
 /** What could be told at all: a new country or client, or new endpoints with a new network or in number; one alone of the rest never pages. */
-const candidates = defineQuery<
-  { from: number; to: number; receivedAt: number[]; fresh: number; knownBefore: number; rush: number },
-  Candidate
->(
-  'novelty_candidates',
+const candidatesAmong = (subjects: string) =>
   `SELECT owner, lineage
    FROM (
      SELECT facet, owner, lineage, value, min(first_seen) AS met
      FROM rollup_facets
-     WHERE (owner, lineage) IN (${TOUCHED})
+     WHERE (owner, lineage) IN (${subjects})
      GROUP BY facet, owner, lineage, value
    )
    GROUP BY owner, lineage
@@ -70,8 +75,19 @@ const candidates = defineQuery<
        OR (countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0 AND (
          countIf(facet = 'network' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
          OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64}) - toIntervalDay(1)) >= 3))))
-     OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) >= {rush:UInt32}`,
-  (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage) }),
+     OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) >= {rush:UInt32}`;
+
+const candidate = (raw: Record<string, unknown>): Candidate => ({ owner: text(raw.owner), lineage: text(raw.lineage) });
+
+const candidatesOfBatches = defineQuery<
+  CandidateParams & { from: number; to: number; receivedAt: number[] },
+  Candidate
+>('novelty_candidates', candidatesAmong(TOUCHED), candidate);
+
+const candidatesNamed = defineQuery<CandidateParams & { owners: string[]; lineages: string[] }, Candidate>(
+  'novelty_candidates_named',
+  candidatesAmong(NAMED),
+  candidate,
 );
 
 interface LineageParams extends Record<string, unknown> {
@@ -217,16 +233,23 @@ export function noveltyFacts(reads: Reads, scope: Scope): Promise<NoveltyFacts[]
 }
 
 async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
-  if (scope.usage === 0) return [];
+  const { subjects } = scope;
+  if (scope.usage === 0 || subjects?.length === 0) return [];
   const fresh = scope.within.from - OPEN_MS;
-  const found = await reads.read(candidates, {
-    from: scope.from,
-    to: scope.to,
-    receivedAt: [...scope.receivedAt],
-    fresh,
-    knownBefore: scope.within.to - KNOWN_AFTER_MS,
-    rush: RUSH_ENDPOINTS,
-  });
+  const params = { fresh, knownBefore: scope.within.to - KNOWN_AFTER_MS, rush: RUSH_ENDPOINTS };
+  const found =
+    subjects === null
+      ? await reads.read(candidatesOfBatches, {
+          ...params,
+          from: scope.from,
+          to: scope.to,
+          receivedAt: [...scope.receivedAt],
+        })
+      : await reads.read(candidatesNamed, {
+          ...params,
+          owners: subjects.map(([owner]) => owner),
+          lineages: subjects.map(([, lineage]) => lineage),
+        });
   const facts: NoveltyFacts[] = [];
   for (let i = 0; i < found.length; i += SLICE_LINEAGES)
     facts.push(...(await gatherSlice(reads, scope, fresh, found.slice(i, i + SLICE_LINEAGES))));

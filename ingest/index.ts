@@ -11,6 +11,7 @@ import { createHeldBytes } from './held-bytes.ts';
 import { registerRoutes } from './http.ts';
 import { createLineages } from './lineage.ts';
 import { createIngestMetrics } from './metrics.ts';
+import { createNews } from './news.ts';
 import { createPipeline, type Pipeline } from './pipeline.ts';
 import { createReader } from './reader.ts';
 import { createRedactor } from './redact.ts';
@@ -29,6 +30,8 @@ export type { LineCounts, LineError } from './result.ts';
 export interface IngestContext {
   readonly config: Pick<Config, 'ingest' | 'geo'>;
   readonly store: Pick<Store, 'insert'>;
+  /** What is known already, to tell news from habits; without it the batches do not say who met something new. */
+  readonly history?: Pick<Store, 'read'>;
   readonly queues: Pick<Queues, 'batches' | 'requests' | 'shared'>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -68,10 +71,12 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
   });
   const held = createHeldBytes(config.ingest.bufferLimitBytes);
   const lineages = createLineages(queues.shared);
+  const news = context.history === undefined ? null : createNews();
   const metrics = createIngestMetrics(context.metrics, {
     bufferedBytes: () => held.bytes,
     redacted: () => redactor.replaced,
     lineages: lineages.size,
+    remembered: () => news?.size() ?? 0,
   });
   const enricher = createEnricher({
     redactor,
@@ -79,7 +84,7 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
     geo,
     lineages,
   });
-  const sink = createSink({ store, queues, log, metrics });
+  const sink = createSink({ store, queues, news, log, metrics });
   const ahead = createAhead({ requests: queues.requests, sink, held, log, owner: randomToken(9) });
   const batcher = createBatcher({
     rows: config.ingest.batchRows,
@@ -92,7 +97,7 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
   const pipeline = createPipeline({
     config: config.ingest,
     requests: queues.requests,
-    reader: createReader({ enricher, redactor, log }),
+    reader: createReader({ enricher, redactor, news, log }),
     sink,
     batcher,
     held,
@@ -113,6 +118,16 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
       });
     return tending;
   };
+  // Meanwhile everything is news, which only costs the detectors a look.
+  const stopped = new AbortController();
+  const warmed =
+    context.history === undefined
+      ? null
+      : news
+          ?.warm(context.history, stopped.signal)
+          .catch((error) =>
+            log.warn({ error: errorText(error) }, 'What tokens are known for is learnt from new calls.'),
+          );
   await ahead.renew();
   await tend();
   const timer = setInterval(() => {
@@ -128,6 +143,8 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
     geoWarning: () => geo.warning(clock.now()),
     async close() {
       clearInterval(timer);
+      stopped.abort();
+      await warmed;
       await batcher.flush();
       await pipeline.idle();
       await tending;

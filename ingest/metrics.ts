@@ -6,7 +6,12 @@ export type IngestMetrics = ReturnType<typeof createIngestMetrics>;
 /** createIngestMetrics registers the receiver's metrics; what `read` has is read when they are scraped. */
 export function createIngestMetrics(
   registry: Registry,
-  read: { readonly bufferedBytes: () => number; readonly redacted: () => number; readonly lineages: () => number },
+  read: {
+    readonly bufferedBytes: () => number;
+    readonly redacted: () => number;
+    readonly lineages: () => number;
+    readonly remembered: () => number;
+  },
 ) {
   const registers = [registry];
   new Gauge({
@@ -23,6 +28,14 @@ export function createIngestMetrics(
     registers,
     collect() {
       this.set(read.lineages());
+    },
+  });
+  new Gauge({
+    name: 'tokenwatch_known_values',
+    help: 'Endpoints, places and clients of all tokens that this process remembers as known.',
+    registers,
+    collect() {
+      this.set(read.remembered());
     },
   });
   let redactedSeen = 0;

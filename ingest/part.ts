@@ -1,3 +1,4 @@
+import type { Subject } from '../queues/index.ts';
 import type { LineCounts } from './result.ts';
 
 /** Part is what one chunk of one request puts into a batch: encoded rows, and the answer when they are stored. Plain data, so that it can be written ahead. */
@@ -16,6 +17,9 @@ export interface Part {
   readonly rejected: readonly string[];
   /** Earliest and latest event time; null without events. */
   readonly times: readonly [from: number, to: number] | null;
+  /** As in the batch log. */
+  readonly touched: readonly Subject[] | null;
+  readonly news: readonly Subject[] | null;
   readonly counts: LineCounts;
 }
 

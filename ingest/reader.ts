@@ -10,6 +10,7 @@ import { encodeLifecycle, encodeRejected, encodeUsage } from '../store/index.ts'
 import type { Chunk } from './decode.ts';
 import type { Enricher } from './enrich.ts';
 import { detectFormat, type LogFormat, unwrapRecords } from './formats/index.ts';
+import type { News } from './news.ts';
 import type { Part } from './part.ts';
 import type { Redactor } from './redact.ts';
 import { ERRORS_LIMIT, type LineError, refuseLines } from './result.ts';
@@ -44,6 +45,7 @@ export interface Draft {
 export interface ReaderContext {
   readonly enricher: Enricher;
   readonly redactor: Pick<Redactor, 'line'>;
+  readonly news: Pick<News, 'note'> | null;
   readonly log: Logger;
 }
 
@@ -58,7 +60,7 @@ export interface Reader {
 }
 
 /** createReader makes the reader over an enricher. */
-export function createReader({ enricher, redactor, log }: ReaderContext): Reader {
+export function createReader({ enricher, redactor, news, log }: ReaderContext): Reader {
   /** Parsing is not allowed to throw; when it does all the same, the line pays for it and not its neighbours. */
   function parse(format: LogFormat, record: Record<string, unknown>, now: number): Parsed {
     try {
@@ -143,12 +145,15 @@ export function createReader({ enricher, redactor, log }: ReaderContext): Reader
           let from = Number.POSITIVE_INFINITY;
           let to = Number.NEGATIVE_INFINITY;
           const failed = new Map<number, LineError>();
+          const note = news?.note();
           for (let i = 0; i < events.length; i++) {
             const event = events[i] as TokenEvent;
             const line = lines[i] as number;
             try {
               if (event.kind === 'usage') {
-                usage.push(encodeUsage(enricher.enrichUsage(event, receivedAt, idPrefix + i, sources[i] as string)));
+                const row = enricher.enrichUsage(event, receivedAt, idPrefix + i, sources[i] as string);
+                usage.push(encodeUsage(row));
+                note?.see(row);
                 usageLines.push(line);
               } else {
                 const row = enricher.enrichLifecycle(event, receivedAt, idPrefix + i, sources[i] as string);
@@ -185,6 +190,8 @@ export function createReader({ enricher, redactor, log }: ReaderContext): Reader
             lifecycleLines,
             rejected,
             times: from <= to ? [from, to] : null,
+            touched: note?.touched() ?? null,
+            news: note?.news() ?? null,
             counts: refuseLines(
               {
                 accepted,

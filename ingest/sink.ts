@@ -1,7 +1,8 @@
 import { errorText, type Logger, TokenwatchError } from '../core/index.ts';
-import type { Queues } from '../queues/index.ts';
+import type { Queues, Subject } from '../queues/index.ts';
 import { encodeRejected, type Store, type TableName } from '../store/index.ts';
 import type { IngestMetrics } from './metrics.ts';
+import type { News } from './news.ts';
 import type { Batch, Part } from './part.ts';
 import { CONTENT_LIMIT } from './reader.ts';
 import { encodeCounts, type LineCounts, type LineError, refuseLines } from './result.ts';
@@ -17,6 +18,7 @@ const ISOLATION_LIMIT = 200;
 export interface SinkContext {
   readonly store: Pick<Store, 'insert'>;
   readonly queues: Pick<Queues, 'batches' | 'requests'>;
+  readonly news: Pick<News, 'forget'> | null;
   readonly log: Logger;
   readonly metrics: IngestMetrics;
 }
@@ -31,7 +33,7 @@ export interface Sink {
 }
 
 /** createSink makes the sink over a store and the queues. */
-export function createSink({ store, queues, log, metrics }: SinkContext): Sink {
+export function createSink({ store, queues, news, log, metrics }: SinkContext): Sink {
   /** insertSafely stores rows and returns the positions of those that the engine refuses, found by halving. */
   async function insertSafely(
     table: TableName,
@@ -70,6 +72,8 @@ export function createSink({ store, queues, log, metrics }: SinkContext): Sink {
         insert('lifecycle', lifecycle, token),
         insert('rejected_events', rejected, token),
       ]);
+      // What is not stored must be news again when it comes.
+      if (settled.some((one) => one.status === 'rejected' || one.value.length > 0)) news?.forget();
       const [badEvents, badLifecycle] = settled.map(fulfilled) as [number[], number[], number[]];
       end();
       metrics.batchRows.observe(events.length + lifecycle.length);
@@ -89,6 +93,8 @@ export function createSink({ store, queues, log, metrics }: SinkContext): Sink {
           maxTime: times.reduce((a, b) => Math.max(a, b)),
           usage: events.length - badEvents.length,
           lifecycle: lifecycle.length - badLifecycle.length,
+          touched: together(parts, (part) => part.touched),
+          news: together(parts, (part) => part.news),
         };
         if (entry.usage + entry.lifecycle > 0) await queues.batches.append([entry]);
       }
@@ -116,6 +122,23 @@ export function storeFailure(error: unknown, log: Logger): TokenwatchError {
 
 function joined(parts: readonly Part[], pick: (part: Part) => readonly string[]): readonly string[] {
   return parts.length === 1 ? pick(parts[0] as Part) : parts.flatMap(pick);
+}
+
+/** Subjects of all parts that a batch names at most. */
+const MAX_SUBJECTS = 2_000;
+
+/** together names the subjects of all parts, each once; null when one part could not name its own, or they are too many. */
+function together(parts: readonly Part[], pick: (part: Part) => readonly Subject[] | null): readonly Subject[] | null {
+  const [only] = parts;
+  if (parts.length === 1 && only !== undefined) return pick(only);
+  const subjects = new Map<string, Subject>();
+  for (const part of parts) {
+    const named = pick(part);
+    if (named === null) return null;
+    for (const subject of named) subjects.set(JSON.stringify(subject), subject);
+    if (subjects.size > MAX_SUBJECTS) return null;
+  }
+  return [...subjects.values()];
 }
 
 function fulfilled<T>(settled: PromiseSettledResult<T>): T {

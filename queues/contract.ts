@@ -1,5 +1,8 @@
 import type { NotifyReason } from '../core/index.ts';
 
+/** Subject is a lineage and whom it belongs to. */
+export type Subject = readonly [owner: string, lineage: string];
+
 /** BatchEntry is one stored batch in the batch log: what wakes the detectors. Times are epoch milliseconds. */
 export interface BatchEntry {
   /** `received_at` of its rows. */
@@ -9,6 +12,10 @@ export interface BatchEntry {
   readonly maxTime: number;
   readonly usage: number;
   readonly lifecycle: number;
+  /** Subjects of its calls; null when they are too many to name. */
+  readonly touched: readonly Subject[] | null;
+  /** Those of them that met an endpoint, place or client which their receiver had not seen of them; null when they are too many to name. */
+  readonly news: readonly Subject[] | null;
 }
 
 /** NotificationJob asks for one message of one alert to one channel; its id is the idempotency key, stable over retries and restarts. */
@@ -18,6 +25,9 @@ export interface NotificationJob {
   readonly channel: string;
   readonly reason: NotifyReason;
 }
+
+/** RECENT_MS is how much older than the newest mark a mark of `SharedState.recent` may be before it is forgotten. */
+export const RECENT_MS = 24 * 3_600_000;
 
 /** BatchLog holds the batches that the detectors have not judged yet; kept in Redis, appended before a sender is acknowledged. */
 export interface BatchLog {
@@ -67,6 +77,11 @@ export interface SharedState {
     groups: ReadonlyMap<string, readonly string[]>,
     limit: number,
   ): Promise<Map<string, number>>;
+  /**
+   * recent marks members with a time (the latest stays) and returns at most `limit` of those whose time is `from` or later.
+   * Members a day older than the newest mark are forgotten.
+   */
+  recent(name: string, marks: ReadonlyMap<string, number>, from: number, limit: number): Promise<string[]>;
 }
 
 /**

@@ -17,6 +17,7 @@ export type {
   RequestLog,
   RunResult,
   SharedState,
+  Subject,
   Workers,
 } from './contract.ts';
 export { RetryLater } from './contract.ts';

@@ -1,4 +1,4 @@
-import type { BatchEntry, Queues, SharedState } from './contract.ts';
+import { type BatchEntry, type Queues, RECENT_MS, type SharedState } from './contract.ts';
 
 /** createMemoryState is SharedState for one process that needs no other: a backtest. Nothing survives it. */
 export function createMemoryState(): SharedState {
@@ -6,6 +6,7 @@ export function createMemoryState(): SharedState {
   const sets = new Map<string, Map<string, number>>();
   const versions = new Map<string, number>();
   const groups = new Map<string, Set<string> | 'full'>();
+  const marked = new Map<string, Map<string, number>>();
   return {
     async setOnce(name, value) {
       const there = values.get(name);
@@ -41,6 +42,17 @@ export function createMemoryState(): SharedState {
         sizes.set(group, set === 'full' ? limit : set.size);
       }
       return sizes;
+    },
+    async recent(name, marks, from, limit) {
+      const times = marked.get(name) ?? new Map<string, number>();
+      marked.set(name, times);
+      for (const [member, time] of marks) times.set(member, Math.max(time, times.get(member) ?? time));
+      const newest = Math.max(...marks.values());
+      for (const [member, time] of times) if (time < newest - RECENT_MS) times.delete(member);
+      return [...times]
+        .filter(([, time]) => time >= from)
+        .slice(0, limit)
+        .map(([member]) => member);
     },
   };
 }

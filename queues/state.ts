@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { stableId } from '../core/index.ts';
 import { guarded } from './connection.ts';
-import type { BatchEntry, RequestLog, SharedState } from './contract.ts';
+import { type BatchEntry, RECENT_MS, type RequestLog, type SharedState } from './contract.ts';
 
 /** Adds members that are not there yet, each under the next version, in one step. */
 const ADD_SCRIPT = `
@@ -49,6 +49,9 @@ redis.call('SADD', KEYS[2], batch)
 for i = 3, #KEYS, 2 do redis.call('SET', KEYS[i], batch, 'PX', ttl) end
 return 1`;
 
+/** Marks written in one command. */
+const MARKS_AT_ONCE = 1_000;
+
 /** createSharedState keeps what all processes agree on under `prefix`. */
 export function createSharedState(redis: Redis, prefix: string): SharedState {
   const key = (...parts: string[]) => [prefix, ...parts].join(':');
@@ -90,6 +93,20 @@ export function createSharedState(redis: Redis, prefix: string): SharedState {
             return [group, Number(size)];
           }),
         );
+      }),
+    recent: (name, marks, from, limit) =>
+      guarded('marking shared state', async () => {
+        const where = key('recent', name);
+        const steps = redis.multi();
+        const pairs = [...marks];
+        for (let i = 0; i < pairs.length; i += MARKS_AT_ONCE)
+          steps.zadd(where, 'GT', ...pairs.slice(i, i + MARKS_AT_ONCE).flatMap(([member, time]) => [time, member]));
+        const newest = pairs.reduce((latest, [, time]) => Math.max(latest, time), Number.NEGATIVE_INFINITY);
+        if (pairs.length > 0) steps.zremrangebyscore(where, '-inf', `(${newest - RECENT_MS}`);
+        steps.zrangebyscore(where, from, '+inf', 'LIMIT', 0, limit);
+        const [error, members] = (await steps.exec())?.at(-1) ?? [new Error('no answer'), []];
+        if (error) throw error;
+        return members as string[];
       }),
   };
 }

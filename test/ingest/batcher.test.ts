@@ -15,6 +15,8 @@ function part(id: string, receivedAt: number, events: string[]): Part {
     lifecycleLines: [],
     rejected: [],
     times: [receivedAt, receivedAt],
+    touched: [],
+    news: [],
     counts: { ...NO_LINES, accepted: events.length },
   };
 }

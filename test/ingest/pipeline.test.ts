@@ -211,9 +211,10 @@ describe('what the engine refuses for good', () => {
       bufferedBytes: () => 0,
       redacted: () => 0,
       lineages: () => 0,
+      remembered: () => 0,
     });
     const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log } as never;
-    const sink = createSink({ store: { insert }, queues: engines.queues, log, metrics });
+    const sink = createSink({ store: { insert }, queues: engines.queues, news: null, log, metrics });
     const lines = Array.from({ length: 4000 }, (_, i) => `[${i}]`);
     const part: Part = {
       id: 'all-bad',
@@ -225,6 +226,8 @@ describe('what the engine refuses for good', () => {
       lifecycleLines: [],
       rejected: [],
       times: [1, 1],
+      touched: [],
+      news: [],
       counts: { accepted: 4000, rejected: 0, skipped: 0, errors: [] },
     };
     const [counts] = await sink.persist({ token: 'all-bad', receivedAt: Date.now(), parts: [part] });

@@ -27,5 +27,6 @@ export function createSharedState(): MemorySharedState {
       calls.countDistinct++;
       return state.countDistinct(name, asked, limit);
     },
+    recent: state.recent,
   };
 }

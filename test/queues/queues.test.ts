@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createLogger, systemClock, TokenwatchError } from '../../core/index.ts';
-import { type NotificationJob, openQueues, type Queues, RetryLater, stopPrivateRedis } from '../../queues/index.ts';
+import {
+  createMemoryState,
+  type NotificationJob,
+  openQueues,
+  type Queues,
+  RetryLater,
+  stopPrivateRedis,
+} from '../../queues/index.ts';
 import { startPrivateRedis } from '../../queues/server.ts';
 import { openTestQueues } from '../kit/redis.ts';
 
@@ -40,7 +47,15 @@ describe('the server', () => {
 
 describe('batch log', () => {
   it('hands out the oldest batches again and again until they are removed', async () => {
-    const entry = (receivedAt: number) => ({ receivedAt, minTime: 1, maxTime: 2, usage: 3, lifecycle: 0 });
+    const entry = (receivedAt: number) => ({
+      receivedAt,
+      minTime: 1,
+      maxTime: 2,
+      usage: 3,
+      lifecycle: 0,
+      touched: [],
+      news: null,
+    });
     await queues.batches.append([entry(1), entry(2), entry(3)]);
     const first = await queues.batches.peek(2);
     expect(first.map((found) => found.entry.receivedAt)).toEqual([1, 2]);
@@ -55,6 +70,31 @@ describe('shared state', () => {
   it('keeps the first value that any process sets', async () => {
     expect(await queues.shared.setOnce('key', 'a')).toBe('a');
     expect(await queues.shared.setOnce('key', 'b')).toBe('a');
+  });
+
+  it('tells who was marked lately, each with its latest mark, and forgets marks of the day before', async () => {
+    for (const shared of [queues.shared, createMemoryState()]) {
+      const day = 24 * 3_600_000;
+      expect(
+        await shared.recent(
+          'seen',
+          new Map([
+            ['old', day],
+            ['a', 2 * day - 5],
+          ]),
+          0,
+          10,
+        ),
+      ).toEqual(['old', 'a']);
+      expect(await shared.recent('seen', new Map([['a', 2 * day - 9]]), 2 * day - 5, 10)).toEqual(['a']);
+      expect(await shared.recent('seen', new Map(), 2 * day - 4, 10)).toEqual([]);
+      const marks = new Map([
+        ['b', 2 * day + 1],
+        ['c', 2 * day + 1],
+      ]);
+      expect((await shared.recent('seen', marks, 0, 10)).toSorted()).toEqual(['a', 'b', 'c']);
+      expect(await shared.recent('seen', new Map(), 2 * day, 1)).toHaveLength(1);
+    }
   });
 
   it('tells what was added since a version, each member once', async () => {

@@ -1,0 +1,177 @@
+import type { Subject } from '../queues/index.ts';
+import { defineQuery, num, type Store, text, type UsageRow } from '../store/index.ts';
+
+/** Subjects that a batch names at most: one that touches more is looked at by asking the store. */
+const MAX_SUBJECTS = 1_000;
+
+/** Values of all subjects that are remembered at most, some 40 bytes each; past it the memory starts anew. */
+const MAX_VALUES = 4_000_000;
+
+/** Values that are read from the store at once. */
+const SLICE_VALUES = 200_000;
+
+/** Note is what one chunk's calls say about their subjects. */
+export interface Note {
+  /** see takes note of a call that is about to be stored. */
+  see(row: UsageRow): void;
+  /** touched are the subjects of its calls; null when they are too many to name. */
+  touched(): Subject[] | null;
+  /** news are those of them that met something new; null when they are too many to name. */
+  news(): Subject[] | null;
+}
+
+/**
+ * News knows what each subject has been seen with, so that the detectors need not ask the store about every batch who met
+ * something new: in steady state hardly anybody does. It is a memory of one process: what it has not seen itself counts as new,
+ * which costs a look and never a finding.
+ */
+export interface News {
+  note(): Note;
+  /** warm reads what the store knows, so that a restart is no news. */
+  warm(store: Pick<Store, 'read'>, signal: AbortSignal): Promise<void>;
+  /** forget starts anew: calls that were taken note of may not have been stored. */
+  forget(): void;
+  /** size is the number of values remembered. */
+  size(): number;
+}
+
+interface Known {
+  readonly subject: Subject;
+  readonly values: Set<number>;
+  /** Event time at which it last met something new, epoch milliseconds. */
+  lastMet: number;
+}
+
+/** The facets of `rollup_facets`, as its view makes them; a finer value would only be news more often. */
+const FACETS = ['endpoint', 'country', 'network', 'client'] as const;
+
+/** networkOf is the autonomous system, else the address's prefix. */
+function networkOf(asn: number, ip: string): string {
+  if (asn !== 0) return `AS${asn}`;
+  const separator = ip.includes(':') ? ':' : '.';
+  const second = ip.indexOf(separator, ip.indexOf(separator) + 1);
+  return second < 0 ? ip : ip.slice(0, second);
+}
+
+/** clientOf is the product that a user agent names first. */
+function clientOf(userAgent: string): string {
+  const slash = userAgent.indexOf('/');
+  return slash < 0 ? userAgent : userAgent.slice(0, slash);
+}
+
+const valuesSize = defineQuery<Record<string, never>, number>(
+  'news_size',
+  'SELECT count() AS values FROM rollup_facets',
+  (raw) => num(raw.values),
+);
+
+const knownValues = defineQuery<
+  { slices: number; slice: number },
+  { owner: string; lineage: string; lastMet: number; values: [string, string][] }
+>(
+  'news_known_values',
+  `SELECT owner, lineage, toUnixTimestamp64Milli(max(met)) AS last_met, groupArray((toString(facet), toString(value))) AS values
+   FROM (
+     SELECT owner, lineage, facet, value, min(first_seen) AS met
+     FROM rollup_facets
+     WHERE cityHash64(lineage) % {slices:UInt32} = {slice:UInt32}
+     GROUP BY owner, lineage, facet, value
+   )
+   GROUP BY owner, lineage`,
+  (raw) => ({
+    owner: text(raw.owner),
+    lineage: text(raw.lineage),
+    lastMet: num(raw.last_met),
+    values: raw.values as [string, string][],
+  }),
+);
+
+/** createNews makes an empty memory. */
+export function createNews(): News {
+  const owners = new Map<string, Map<string, Known>>();
+  /** Every value once, by facet: subjects share most of them. */
+  const numbers = FACETS.map(() => new Map<string, number>());
+  let next = 0;
+  let size = 0;
+
+  function forget(): void {
+    owners.clear();
+    for (const values of numbers) values.clear();
+    next = 0;
+    size = 0;
+  }
+
+  function knownOf(owner: string, lineage: string): Known {
+    let lineages = owners.get(owner);
+    if (lineages === undefined) {
+      lineages = new Map();
+      owners.set(owner, lineages);
+    }
+    let known = lineages.get(lineage);
+    if (known === undefined) {
+      known = { subject: [owner, lineage], values: new Set(), lastMet: Number.NEGATIVE_INFINITY };
+      lineages.set(lineage, known);
+    }
+    return known;
+  }
+
+  /** meet remembers a value and tells whether it is new to the subject. */
+  function meet(known: Known, facet: number, value: string): boolean {
+    if (value === '') return false;
+    const values = numbers[facet] as Map<string, number>;
+    let number = values.get(value);
+    if (number === undefined) {
+      number = next++;
+      values.set(value, number);
+    }
+    if (known.values.has(number)) return false;
+    known.values.add(number);
+    size++;
+    return true;
+  }
+
+  function isNews(known: Known, row: UsageRow): boolean {
+    const endpoint = meet(known, 0, row.endpoint);
+    const country = meet(known, 1, row.country);
+    const network = meet(known, 2, networkOf(row.asn, row.ip));
+    const client = meet(known, 3, clientOf(row.userAgent));
+    if (endpoint || country || network || client) {
+      if (row.time > known.lastMet) known.lastMet = row.time;
+      return true;
+    }
+    // Late, it may move a first meeting to an earlier time; and a second try of a call is as new as the first.
+    return row.time <= known.lastMet;
+  }
+
+  return {
+    note() {
+      const touched = new Set<Known>();
+      const news = new Set<Known>();
+      const named = (subjects: ReadonlySet<Known>) =>
+        subjects.size > MAX_SUBJECTS ? null : [...subjects].map(({ subject }) => subject);
+      return {
+        see(row) {
+          if (size > MAX_VALUES) forget();
+          const known = knownOf(row.owner, row.lineage);
+          touched.add(known);
+          if (isNews(known, row)) news.add(known);
+        },
+        touched: () => named(touched),
+        news: () => named(news),
+      };
+    },
+    async warm(store, signal) {
+      const [rows = 0] = await store.read(valuesSize, {});
+      const slices = Math.max(1, Math.ceil(rows / SLICE_VALUES));
+      for (let slice = 0; slice < slices && size < MAX_VALUES && !signal.aborted; slice++) {
+        for (const { owner, lineage, lastMet, values } of await store.read(knownValues, { slices, slice })) {
+          const known = knownOf(owner, lineage);
+          known.lastMet = Math.max(known.lastMet, lastMet);
+          for (const [facet, value] of values) meet(known, FACETS.indexOf(facet as (typeof FACETS)[number]), value);
+        }
+      }
+    },
+    forget,
+    size: () => size,
+  };
+}

@@ -1,0 +1,118 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createNews } from '../../ingest/news.ts';
+import { encodeUsage, type Store, type UsageRow } from '../../store/index.ts';
+import { openTestStore } from '../kit/store.ts';
+
+const AT = Date.parse('2026-11-20T12:00:00Z');
+const HOUR_MS = 3_600_000;
+
+function call(fields: Partial<UsageRow> = {}): UsageRow {
+  return {
+    time: AT,
+    receivedAt: AT,
+    id: 'c1',
+    token: 'tok_a',
+    lineage: 'tok_a',
+    owner: 'acme',
+    endpoint: 'GET /v1/users',
+    method: 'GET',
+    status: 200,
+    ip: '192.0.2.7',
+    country: 'CH',
+    asn: 64500,
+    userAgent: 'curl/8.5',
+    bytes: 0,
+    durationMs: 0,
+    requestId: '',
+    attributes: '',
+    source: 'native',
+    ...fields,
+  };
+}
+
+describe('what a batch says about its subjects', () => {
+  const told = (news: ReturnType<typeof createNews>, ...rows: UsageRow[]) => {
+    const note = news.note();
+    for (const row of rows) note.see(row);
+    return note.news();
+  };
+
+  test('a subject is news when it meets an endpoint, a country, a network or a client, and not again', () => {
+    const news = createNews();
+    expect(told(news, call())).toEqual([['acme', 'tok_a']]);
+    const later = { time: AT + 1 };
+    expect(told(news, call(later))).toEqual([]);
+    for (const fresh of [{ endpoint: 'GET /v1/keys' }, { country: 'BR' }, { asn: 64501 }, { userAgent: 'python/3' }]) {
+      expect(told(news, call({ ...later, ...fresh }))).toEqual([['acme', 'tok_a']]);
+      expect(told(news, call({ ...fresh, time: AT + 2 }))).toEqual([]);
+    }
+    expect(told(news, call({ ...later, userAgent: 'curl/9' }))).toEqual([['acme', 'tok_a']]);
+    expect(told(news, call({ time: AT + 3, userAgent: 'curl/9' }))).toEqual([]);
+  });
+
+  test('the same lineage under another owner is another subject', () => {
+    const news = createNews();
+    told(news, call());
+    expect(told(news, call({ time: AT + 1, owner: 'globex' }))).toEqual([['globex', 'tok_a']]);
+  });
+
+  test('a second try of a batch that may not have been stored is as new as the first', () => {
+    const news = createNews();
+    expect(told(news, call())).toHaveLength(1);
+    expect(told(news, call())).toHaveLength(1);
+    told(news, call({ time: AT + HOUR_MS }));
+    news.forget();
+    expect(told(news, call({ time: AT + 2 * HOUR_MS }))).toHaveLength(1);
+  });
+
+  test('a late call may have moved a first meeting: news', () => {
+    const news = createNews();
+    told(news, call(), call({ time: AT + 5, country: 'BR' }));
+    expect(told(news, call({ time: AT + 4 }))).toHaveLength(1);
+    expect(told(news, call({ time: AT + 6 }))).toHaveLength(0);
+  });
+
+  test('subjects that are too many to name are not named', () => {
+    const note = createNews().note();
+    for (let i = 0; i < 1_001; i++) note.see(call({ lineage: `tok_${i}` }));
+    expect([note.touched(), note.news()]).toEqual([null, null]);
+  });
+});
+
+describe('after a restart', () => {
+  let store: Store;
+  beforeAll(async () => {
+    store = await openTestStore();
+  });
+  afterAll(() => store.close());
+
+  test('nothing that the store has is news, whatever the addresses and user agents look like', async () => {
+    const part = fc.constantFrom('', 'a', 'Ä', '1', '10', '/', ':', '.', 'fe80', ' ');
+    const row = fc.record({
+      lineage: fc.constantFrom('tok_a', 'tok_b', 'tok_c'),
+      owner: fc.constantFrom('acme', 'globex'),
+      endpoint: fc.array(part, { maxLength: 3 }).map((parts) => parts.join('')),
+      country: fc.constantFrom('', 'CH', 'BR'),
+      asn: fc.constantFrom(0, 0, 64500, 4_294_967_295),
+      ip: fc.oneof(
+        fc.ipV4(),
+        fc.ipV6(),
+        fc.array(part, { maxLength: 6 }).map((parts) => parts.join('')),
+      ),
+      userAgent: fc.array(part, { maxLength: 4 }).map((parts) => parts.join('')),
+    });
+    const rows = fc.sample(row, { numRuns: 400, seed: 7 }).map((fields, i) => call({ ...fields, id: `r${i}` }));
+    await store.insert('events', rows.map(encodeUsage), 'rows');
+    const news = createNews();
+    await news.warm(store, new AbortController().signal);
+    const note = news.note();
+    for (const one of rows) note.see({ ...one, time: AT + 1 });
+    expect(note.news()).toEqual([]);
+    expect(note.touched()?.length).toBeGreaterThan(3);
+    expect(news.size()).toBeGreaterThan(100);
+    const other = news.note();
+    other.see(call({ time: AT + 1, country: 'JP' }));
+    expect(other.news()).toHaveLength(1);
+  });
+});
