@@ -1,4 +1,4 @@
-import type { AlertStatus, Severity, Subject } from '../core/index.ts';
+import type { AlertStatus, Severity, Subject, Verdict } from '../core/index.ts';
 import { maxSeverity } from '../core/index.ts';
 import type { AlertState } from './policy.ts';
 
@@ -18,6 +18,8 @@ export interface LogEntry {
   readonly status: AlertStatus | '';
   readonly note: string;
   readonly by: string;
+  /** What a person resolved it as, null where nobody said. */
+  readonly resolvedAs: Verdict | null;
   /** '' for a state change, and for a detection that the store has forgotten. */
   readonly detector: string;
   /** Wall time at which the detector found it; 0 as above. */
@@ -89,19 +91,21 @@ function statusRank(entry: LogEntry): number {
 
 function apply(state: AlertState | null, entry: LogEntry): AlertState {
   const status = entry.status === '' ? (state?.status ?? 'open') : entry.status;
+  const resolvedAs = entry.status === '' ? (state?.resolvedAs ?? null) : entry.resolvedAs;
   if (state === null) {
     return {
       id: entry.alert,
       subjectKey: entry.subjectKey,
       subject: entry.subject,
       status,
+      resolvedAs,
       severity: entry.severity,
       detectors: entry.detector === '' ? [] : [entry.detector],
       openedAt: entry.detectionTime,
       lastSeen: entry.detectionTime,
     };
   }
-  if (entry.detection === '') return { ...state, status };
+  if (entry.detection === '') return { ...state, status, resolvedAs };
   const detectors =
     entry.detector === '' || state.detectors.includes(entry.detector)
       ? state.detectors
@@ -109,6 +113,7 @@ function apply(state: AlertState | null, entry: LogEntry): AlertState {
   return {
     ...state,
     status,
+    resolvedAs,
     subject: entry.detectionTime >= state.lastSeen ? entry.subject : state.subject,
     severity: maxSeverity([state.severity, entry.severity]),
     detectors,

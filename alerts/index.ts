@@ -4,6 +4,7 @@ import type { NotificationJob, Queues, RunResult, Workers } from '../queues/inde
 import type { Store } from '../store/index.ts';
 import { type Channel, createChannel } from './channels/index.ts';
 import { createDeliver } from './deliver.ts';
+import type { Lesson } from './feedback.ts';
 import { type AlertFilter, findAlert, listAlerts } from './load.ts';
 import { changeState, type Word } from './manage.ts';
 import { createAlertMetrics } from './metrics.ts';
@@ -12,6 +13,7 @@ import type { AlertPage, NotificationRecord } from './rows.ts';
 import { changedHistories, enqueueMessages, foldNew, type RunContext, UNFOLDED_LOOKBACK_MS } from './run.ts';
 
 export { createChannel } from './channels/index.ts';
+export type { Lesson } from './feedback.ts';
 export type { AlertFilter } from './load.ts';
 export { PAGING_SEVERITIES } from './notify.ts';
 export { FOLD_WINDOW_MS, foldDetections } from './policy.ts';
@@ -51,7 +53,8 @@ export interface Alerts {
   /** notificationsOf lists what was sent about an alert, or given up, oldest first. */
   notificationsOf(id: string): Promise<NotificationRecord[]>;
   acknowledge(id: string, note: string, by: string): Promise<Alert>;
-  resolve(id: string, note: string, by: string): Promise<Alert>;
+  /** resolve ends an alert; with a lesson detectors learn from it. */
+  resolve(id: string, note: string, by: string, lesson?: Lesson): Promise<Alert>;
   /** runOnce folds what is new and asks for every message that the last day's changes call for. */
   runOnce(): Promise<AlertRun>;
   /** deliver sends one message, as a notification worker does. */
@@ -103,10 +106,10 @@ export function openAlerts(context: AlertsContext): Alerts {
     return { more: step.more, opened, grew, enqueued: jobs };
   };
 
-  const say = (id: string, kind: Word['kind'], note: string, by: string) => {
+  const say = (id: string, kind: Word['kind'], note: string, by: string, lesson?: Lesson) => {
     // Whoever resolves an alert wakes a run that has no new finding: it must look at all recent changes.
     recoveredAt = Number.NEGATIVE_INFINITY;
-    return changeState({ store, queues, log }, id, { kind, note, by, now: clock.now() });
+    return changeState({ store, queues, log }, id, { kind, note, by, now: clock.now(), ...(lesson ? { lesson } : {}) });
   };
 
   return {
@@ -118,7 +121,7 @@ export function openAlerts(context: AlertsContext): Alerts {
     get: (id) => findAlert(store, id),
     notificationsOf: (id) => store.read(notificationsOf, { alerts: [id] }),
     acknowledge: (id, note, by) => say(id, 'acknowledged', note, by),
-    resolve: (id, note, by) => say(id, 'resolved', note, by),
+    resolve: (id, note, by, lesson) => say(id, 'resolved', note, by, lesson),
     runOnce: () => {
       recoveredAt = Number.NEGATIVE_INFINITY;
       return run();

@@ -7,6 +7,7 @@ import {
   type Subject,
   severityRank,
   stableId,
+  type Verdict,
 } from '../core/index.ts';
 
 /** FOLD_WINDOW_MS is how far in event time a finding may be from an unresolved alert of its subject and still join it. */
@@ -24,6 +25,7 @@ export interface AlertState {
   readonly subjectKey: string;
   readonly subject: Subject;
   readonly status: AlertStatus;
+  readonly resolvedAs: Verdict | null;
   readonly severity: Severity;
   /** In the order in which they joined. */
   readonly detectors: readonly string[];
@@ -111,6 +113,7 @@ export function assembleAlert(state: AlertState, detections: readonly Detection[
   return {
     id: state.id,
     status: state.status,
+    resolvedAs: state.resolvedAs,
     severity: state.severity,
     title: lead?.title ?? `Alert about ${state.subject.token ?? state.subject.owner}`,
     summary: lead === undefined ? 'Its detections are older than what the store keeps.' : summaryOf(lead, ordered),
@@ -150,8 +153,8 @@ function summaryOf(lead: Detection, detections: readonly Detection[]): string {
 }
 
 function stateOf(alert: Alert): AlertState {
-  const { id, status, severity, subject, detectors, openedAt, lastSeen } = alert;
-  return { id, subjectKey: subjectKey(subject), subject, status, severity, detectors, openedAt, lastSeen };
+  const { id, status, resolvedAs, severity, subject, detectors, openedAt, lastSeen } = alert;
+  return { id, subjectKey: subjectKey(subject), subject, status, resolvedAs, severity, detectors, openedAt, lastSeen };
 }
 
 function openedBy(finding: Finding, key: string): AlertState {
@@ -160,6 +163,7 @@ function openedBy(finding: Finding, key: string): AlertState {
     subjectKey: key,
     subject: finding.subject,
     status: 'open',
+    resolvedAs: null,
     severity: finding.severity,
     detectors: [finding.detector],
     openedAt: finding.time,

@@ -7,6 +7,7 @@ import {
   SEVERITIES,
   type Severity,
   type Subject,
+  VERDICTS,
 } from '../core/index.ts';
 import { defineQuery, num, text, time } from '../store/index.ts';
 import type { LogEntry } from './history.ts';
@@ -49,7 +50,7 @@ function historySql(selection: string): string {
   return `SELECT entry.recorded_at AS recorded_at, entry.alert AS alert, entry.kind AS kind, entry.subject_key AS subject_key,
      entry.token AS token, entry.lineage AS lineage, entry.owner AS owner, entry.detection AS detection,
      entry.detection_time AS detection_time, entry.severity AS severity, entry.status AS status, entry.note AS note,
-     entry.by AS by, found.detector AS detector, found.detected_at AS detected_at
+     entry.by AS by, entry.resolved_as AS resolved_as, found.detector AS detector, found.detected_at AS detected_at
    FROM (SELECT * FROM alert_log WHERE alert IN (${selection})) AS entry
    LEFT ANY JOIN (
      SELECT id, detector, detected_at FROM detections
@@ -179,6 +180,7 @@ function logEntryOf(raw: Raw): LogEntry {
     status: text(raw.status) as AlertStatus | '',
     note: text(raw.note),
     by: text(raw.by),
+    resolvedAs: VERDICTS.find((verdict) => verdict === raw.resolved_as) ?? null,
     detector,
     detectedAt: detector === '' ? 0 : time(raw.detected_at),
   };

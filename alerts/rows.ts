@@ -36,6 +36,7 @@ export function encodeLogEntry(entry: LogEntry): string {
     entry.status,
     entry.note,
     entry.by,
+    entry.resolvedAs ?? '',
   ]);
 }
 

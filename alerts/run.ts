@@ -104,7 +104,7 @@ export async function enqueueMessages(
 
 /** insertToken is the same for the same changes, whenever they are written. */
 export function insertToken(entries: readonly LogEntry[]): string {
-  return `alert_log ${stableId(entries.map((e) => `${e.alert} ${e.kind} ${e.detection} ${e.by} ${e.note}`))}`;
+  return `alert_log ${stableId(entries.map((e) => `${e.alert} ${e.kind} ${e.detection} ${e.by} ${e.note} ${e.resolvedAs ?? ''}`))}`;
 }
 
 function logEntryOf(change: AlertChange<FoundFinding>, now: number): LogEntry {
@@ -121,6 +121,7 @@ function logEntryOf(change: AlertChange<FoundFinding>, now: number): LogEntry {
     status: change.kind === 'opened' ? 'open' : '',
     note: '',
     by: '',
+    resolvedAs: null,
     detector: finding.detector,
     detectedAt: finding.detectedAt,
   };

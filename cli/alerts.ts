@@ -10,7 +10,7 @@ import {
   URL_OPTION,
   usageError,
 } from './command.ts';
-import { alertReport } from './ui/alert-report.ts';
+import { alertReport, standing } from './ui/alert-report.ts';
 import { plain, table } from './ui/words.ts';
 
 const ACTIONS = 'list, show, ack, resolve';
@@ -24,14 +24,23 @@ export const alerts: Command = {
     { flags: '--severity <list>', about: 'list: info, low, medium, high, critical' },
     { flags: '--token <id>', about: 'list: alerts about this token or lineage' },
     { flags: '--owner <name>', about: 'list: alerts about this owner' },
-    { flags: '--since <time>', about: 'list: last seen at or after, such as 2026-11-22T00:00:00Z' },
+    {
+      flags: '--since <time>',
+      about: 'list: last seen at or after, such as 2026-11-22T00:00:00Z; resolve: stolen since',
+    },
     { flags: '--limit <n>', about: 'list: at most so many', preset: 50 },
     { flags: '--note <text>', about: 'ack, resolve: what to remember' },
+    { flags: '--as <verdict>', about: 'resolve: expected (learn it) or malicious (never learn it)' },
+    { flags: '--until <time>', about: 'resolve: until when it is expected, such as 2027-01-01T00:00:00Z' },
     { flags: '--json', about: 'Print what the API answered' },
     CONFIG_OPTION,
     URL_OPTION,
   ],
-  examples: ['tokenwatch alerts list --status open', 'tokenwatch alerts ack al_4f2c --note "asked the owner"'],
+  examples: [
+    'tokenwatch alerts list --status open',
+    'tokenwatch alerts ack al_4f2c --note "asked the owner"',
+    'tokenwatch alerts resolve al_4f2c --as expected',
+  ],
   async run(invocation, io) {
     const [action, id] = invocation.args;
     if (action === 'list') return list(invocation, io);
@@ -48,7 +57,11 @@ export const alerts: Command = {
         : await change(api, path, action, invocation);
     const json = invocation.options.json === true;
     io.out.write(
-      json ? `${JSON.stringify(alert)}\n` : action === 'show' ? alertReport(alert) : `${alert.id} is ${alert.status}\n`,
+      json
+        ? `${JSON.stringify(alert)}\n`
+        : action === 'show'
+          ? alertReport(alert)
+          : `${alert.id} is ${standing(alert)}\n`,
     );
     return 0;
   },
@@ -56,8 +69,13 @@ export const alerts: Command = {
 
 async function change(api: Api, path: string, action: 'ack' | 'resolve', invocation: Invocation): Promise<ApiAlert> {
   const verb = action === 'ack' ? 'acknowledge' : 'resolve';
-  const body = JSON.stringify({ note: textOption(invocation.options, 'note') ?? '' });
-  return api.json<ApiAlert>({ method: 'POST', path: `${path}/${verb}`, body });
+  const body: Record<string, string> = { note: textOption(invocation.options, 'note') ?? '' };
+  if (action === 'resolve')
+    for (const name of ['as', 'until', 'since']) {
+      const value = textOption(invocation.options, name);
+      if (value !== null) body[name] = value;
+    }
+  return api.json<ApiAlert>({ method: 'POST', path: `${path}/${verb}`, body: JSON.stringify(body) });
 }
 
 async function list(invocation: Invocation, io: Io): Promise<number> {

@@ -1,8 +1,16 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import { type Alerts, toApiNotification } from '../alerts/index.ts';
-import { type AlertStatus, type Authenticate, SEVERITIES, TokenwatchError, toApiAlert } from '../core/index.ts';
+import { type Alerts, type Lesson, toApiNotification } from '../alerts/index.ts';
+import {
+  type AlertStatus,
+  type Authenticate,
+  SEVERITIES,
+  TokenwatchError,
+  toApiAlert,
+  VERDICTS,
+} from '../core/index.ts';
 import { callerOf, requireScope } from './auth.ts';
+import { badRequest } from './errors.ts';
 import { oneOf, readJson, readQuery, TIME } from './input.ts';
 
 /** AlertDesk is what people may do with alerts. */
@@ -24,6 +32,12 @@ const FILTER = z.strictObject({
 });
 
 const WORD = z.strictObject({ note: z.string().default('') });
+const RESOLUTION = z.strictObject({
+  note: z.string().default(''),
+  as: z.enum(VERDICTS, { error: `one of ${VERDICTS.join(', ')}` }).optional(),
+  until: TIME.optional(),
+  since: TIME.optional(),
+});
 
 interface ById {
   Params: { id: string };
@@ -49,10 +63,24 @@ export function alertRoutes(app: FastifyInstance, alerts: AlertDesk, authenticat
     return { ...toApiAlert(alert), notifications: notifications.map(toApiNotification) };
   });
 
-  for (const word of ['acknowledge', 'resolve'] as const) {
-    app.post<ById>(`/v1/alerts/:id/${word}`, manage, async (request) => {
-      const { note } = readJson(request, WORD);
-      return toApiAlert(await alerts[word](request.params.id, note, callerOf(request)));
-    });
-  }
+  app.post<ById>('/v1/alerts/:id/acknowledge', manage, async (request) => {
+    const { note } = readJson(request, WORD);
+    return toApiAlert(await alerts.acknowledge(request.params.id, note, callerOf(request)));
+  });
+
+  app.post<ById>('/v1/alerts/:id/resolve', manage, async (request) => {
+    const resolution = readJson(request, RESOLUTION);
+    return toApiAlert(
+      await alerts.resolve(request.params.id, resolution.note, callerOf(request), lessonOf(resolution)),
+    );
+  });
+}
+
+/** lessonOf is what a resolution teaches, if anything. Throws `bad_body` for a time that its verdict has no use for. */
+function lessonOf({ as, until, since }: z.infer<typeof RESOLUTION>): Lesson | undefined {
+  if (until !== undefined && as !== 'expected')
+    throw badRequest('bad_body', 'until: only what is expected has an end', 'Say "as": "expected", or leave it out.');
+  if (since !== undefined && as !== 'malicious')
+    throw badRequest('bad_body', 'since: only for what is malicious', 'Say "as": "malicious", or leave it out.');
+  return as === undefined ? undefined : { verdict: as, until: until ?? null, since: since ?? null };
 }

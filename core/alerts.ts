@@ -56,10 +56,18 @@ export interface Detection {
 /** AlertStatus is where an alert stands with the people who handle it. */
 export type AlertStatus = 'open' | 'acknowledged' | 'resolved';
 
+/** Verdict is what a person says that an alert found: habits to be learnt, or an attacker's, which must not be. */
+export type Verdict = (typeof VERDICTS)[number];
+
+/** VERDICTS lists every verdict as it stands on the wire. */
+export const VERDICTS = ['expected', 'malicious'] as const;
+
 /** Alert is what a person handles: the detections about one subject, folded. Times are epoch milliseconds; opened and last seen are event time. */
 export interface Alert {
   readonly id: string;
   readonly status: AlertStatus;
+  /** What it was resolved as, null while it is not, or when nobody said. */
+  readonly resolvedAs: Verdict | null;
   readonly severity: Severity;
   readonly title: string;
   readonly summary: string;
@@ -96,6 +104,7 @@ export function toApiAlert(alert: Alert) {
   return {
     id: alert.id,
     status: alert.status,
+    resolved_as: alert.resolvedAs,
     severity: alert.severity,
     title: alert.title,
     summary: alert.summary,

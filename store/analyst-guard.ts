@@ -7,6 +7,7 @@ const ANALYST_TABLES: ReadonlySet<string> = new Set([
   'rejected_events',
   'detections',
   'alerts',
+  'feedback',
   'notifications',
   'tokens',
   'token_endpoints',

@@ -5,6 +5,7 @@ export type TableName =
   | 'rejected_events'
   | 'detections'
   | 'alert_log'
+  | 'feedback'
   | 'notifications'
   | 'access_keys';
 

@@ -10,7 +10,7 @@ export function alertReport(alert: ApiAlert): string {
     `${alert.severity.toUpperCase()}  ${alert.title}`,
     `  ${alert.summary}`,
     '',
-    `  alert     ${alert.id} (${alert.status})`,
+    `  alert     ${alert.id} (${standing(alert)})`,
     `  about     ${subject(alert)}`,
     `  when      ${alert.opened_at} to ${alert.last_seen}`,
     `  found by  ${alert.detectors.join(', ')}`,
@@ -27,6 +27,11 @@ export function alertReport(alert: ApiAlert): string {
   if (alert.detections.length > SHOWN_DETECTIONS)
     lines.push('', `  ... ${alert.detections.length - SHOWN_DETECTIONS} more detections`);
   return plain(`${lines.join('\n')}\n`);
+}
+
+/** standing is an alert's status in words, with what it was resolved as. */
+export function standing({ status, resolved_as: as }: Pick<ApiAlert, 'status' | 'resolved_as'>): string {
+  return as === null ? status : `${status} as ${as}`;
 }
 
 function subject(alert: ApiAlert): string {

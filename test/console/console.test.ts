@@ -118,6 +118,14 @@ describe('alerts', () => {
   test.each([
     ['{"note":1}', 'bad_body', 'note: expected text'],
     ['{"comment":"x"}', 'bad_body', 'comment: there is no such field'],
+    ['{"as":"fine"}', 'bad_body', 'as: expected one of expected, malicious'],
+    [
+      '{"as":"expected","until":"soon"}',
+      'bad_body',
+      'until: expected a time such as 2026-11-22T01:02:03Z, or epoch seconds',
+    ],
+    ['{"as":"malicious","until":"2027-01-01T00:00:00Z"}', 'bad_body', 'until: only what is expected has an end'],
+    ['{"as":"expected","since":"2026-01-01T00:00:00Z"}', 'bad_body', 'since: only for what is malicious'],
     ['{"note":', 'bad_json', 'The body is not valid JSON.'],
     ['[]', 'bad_body', 'the body: expected a JSON object'],
   ])('refuse %s as a word on an alert', async (body, code, message) => {

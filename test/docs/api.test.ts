@@ -32,11 +32,7 @@ function routes(): string[] {
   const files = [...filesUnder('console', '.ts'), 'ingest/http.ts'];
   return files.flatMap((file) =>
     [...read(file).matchAll(/\b(?:app|scope)\.(get|post|delete)(?:<\w+>)?\(\s*['`]([^'`]+)['`]/g)].flatMap(
-      ([, method = '', path = '']) => {
-        // One of the sources registers two calls in a loop.
-        const words = /\$\{word\}/.test(path) ? ['acknowledge', 'resolve'] : [''];
-        return words.map((word) => `${method.toUpperCase()} ${path.replace(/\$\{word\}/, word)}`);
-      },
+      ([, method = '', path = '']) => `${method.toUpperCase()} ${path}`,
     ),
   );
 }

@@ -96,7 +96,12 @@ describe('a file', () => {
 
     expect(await ok('alerts', 'ack', alert.id, '--note', "it's ours")).toBe(`${alert.id} is acknowledged\n`);
     expect(await listed('--status', 'acknowledged')).toMatchObject([{ id: alert.id }]);
-    expect(await ok('alerts', 'resolve', alert.id)).toBe(`${alert.id} is resolved\n`);
+    expect(await ok('alerts', 'resolve', alert.id, '--as', 'expected', '--until', '2027-01-01T00:00:00Z')).toBe(
+      `${alert.id} is resolved as expected\n`,
+    );
+    expect(await ok('sql', 'SELECT DISTINCT facet, value, verdict FROM feedback FORMAT TSV')).toMatch(
+      /^steps-\w+\tissued\texpected\n$/,
+    );
     const again = await type(['alerts', 'ack', alert.id]);
     expect(again).toMatchObject({ code: 1, out: '' });
     expect(again.err).toMatch(/^error: /);

@@ -1,0 +1,141 @@
+import type { Verdict } from '../core/index.ts';
+import { defineQuery, num, type Store, text, time } from '../store/index.ts';
+
+const HOUR_MS = 3_600_000;
+
+/**
+ * How far around a finding's window the values belong to it. An attacker looks around before the first finding, and goes on
+ * after the last one without another; what is expected is what was looked at, with the place that it came from.
+ */
+const REACH_MS: Record<Verdict, { readonly before: number; readonly after: number }> = {
+  expected: { before: HOUR_MS, after: HOUR_MS },
+  malicious: { before: HOUR_MS, after: 24 * HOUR_MS },
+};
+
+/** Steps further apart than this belong to different bursts, as for the detector of churn. */
+const BURST_GAP_MS = 3 * HOUR_MS;
+
+/** Values of one alert that a word is kept about at most. */
+const MAX_VALUES = 10_000;
+
+/** Judged is a value that an alert is about. Times are epoch milliseconds of event time. */
+interface Judged {
+  readonly owner: string;
+  /** '' for an owner's churn. */
+  readonly lineage: string;
+  readonly facet: string;
+  readonly value: string;
+  readonly firstSeen: number;
+  readonly lastSeen: number;
+  readonly amount: number;
+}
+
+const OF_ALERT = `id IN (SELECT detection FROM alert_log WHERE alert = {alert:String} AND detection != '')`;
+
+/** What the lineages of an alert first met in the windows of its detections, `before` and `after` around them. */
+const metInWindows = defineQuery<{ alert: string; before: number; after: number; since: number }, Judged>(
+  'feedback_met_in_windows',
+  `SELECT met.owner AS owner, met.lineage AS lineage, met.facet AS facet, met.value AS value, met.first AS first, met.last AS last, met.made AS made
+   FROM (
+     SELECT owner, lineage, facet, value, min(first_seen) AS first, max(last_seen) AS last, sum(calls) AS made
+     FROM rollup_facets
+     WHERE (owner, lineage) IN (SELECT owner, ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
+     GROUP BY owner, lineage, facet, value
+   ) AS met
+   INNER JOIN (
+     SELECT owner, ifNull(lineage, '') AS lineage,
+       groupArray((window_from - toIntervalMillisecond({before:Int64}), window_to + toIntervalMillisecond({after:Int64}))) AS windows
+     FROM detections
+     WHERE ${OF_ALERT}
+     GROUP BY owner, lineage
+   ) AS judged ON judged.owner = met.owner AND judged.lineage = met.lineage
+   WHERE arrayExists(w -> first <= w.2 AND (first >= w.1 OR ({since:Int64} > 0 AND first >= fromUnixTimestamp64Milli({since:Int64}))), windows)
+   ORDER BY first, facet, value
+   LIMIT ${MAX_VALUES}`,
+  judgedOf,
+);
+
+/** The bursts of churn that an alert's detections are about, each to its last step. */
+const burstsIn = defineQuery<{ alert: string }, Judged>(
+  'feedback_bursts',
+  `SELECT burst.owner AS owner, '' AS lineage, burst.facet AS facet, burst.step AS value, burst.first AS first,
+     arrayMax(arrayPushBack(arrayFilter(t -> t > burst.last AND t <= burst.last + toIntervalMillisecond(${BURST_GAP_MS}), steps.times), burst.last)) AS last,
+     burst.made AS made
+   FROM (
+     SELECT owner, concat('steps-', JSONExtractString(observed, 'window')) AS facet, JSONExtractString(observed, 'step') AS step,
+       min(window_from) AS first, max(window_to) AS last, max(JSONExtractUInt(observed, 'tokens')) AS made
+     FROM detections
+     WHERE ${OF_ALERT} AND detector = 'churn-rate'
+     GROUP BY owner, facet, step
+   ) AS burst
+   LEFT JOIN (
+     SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, groupArray(time) AS times
+     FROM lifecycle
+     WHERE owner IN (SELECT owner FROM detections WHERE ${OF_ALERT} AND detector = 'churn-rate')
+       AND time >= (SELECT min(window_from) FROM detections WHERE ${OF_ALERT})
+     GROUP BY owner, step
+   ) AS steps ON steps.owner = burst.owner AND steps.step = burst.step`,
+  judgedOf,
+);
+
+function judgedOf(raw: Record<string, unknown>): Judged {
+  return {
+    owner: text(raw.owner),
+    lineage: text(raw.lineage),
+    facet: text(raw.facet),
+    value: text(raw.value),
+    firstSeen: time(raw.first),
+    lastSeen: time(raw.last),
+    amount: num(raw.made),
+  };
+}
+
+/** Lesson is what detectors are to learn from a resolved alert. Times are epoch milliseconds. */
+export interface Lesson {
+  readonly verdict: Verdict;
+  /** Until when it is expected, event time; null: for good. */
+  readonly until: number | null;
+  /** Takes in what was first met from then on, event time; null: from an hour before the first finding. */
+  readonly since: number | null;
+}
+
+/** teach records a lesson about everything that an alert's detections are about; returns about how many values. */
+export async function teach(
+  store: Pick<Store, 'read' | 'insert'>,
+  alert: string,
+  lesson: Lesson,
+  word: { readonly note: string; readonly by: string; readonly now: number },
+): Promise<number> {
+  const { before, after } = REACH_MS[lesson.verdict];
+  const [met, bursts] = await Promise.all([
+    store.read(metInWindows, { alert, before, after, since: lesson.since ?? 0 }),
+    store.read(burstsIn, { alert }),
+  ]);
+  const judged = [...met, ...bursts];
+  await store.insert(
+    'feedback',
+    judged.map((value) =>
+      JSON.stringify([
+        iso(word.now),
+        alert,
+        value.owner,
+        value.lineage,
+        value.facet,
+        value.value,
+        lesson.verdict,
+        iso(value.firstSeen),
+        iso(value.lastSeen),
+        value.amount,
+        lesson.until === null ? null : iso(lesson.until),
+        word.note,
+        word.by,
+      ]),
+    ),
+    `feedback ${alert} ${lesson.verdict} ${word.now}`,
+  );
+  return judged.length;
+}
+
+function iso(at: number): string {
+  return new Date(at).toISOString();
+}
