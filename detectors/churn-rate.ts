@@ -1,6 +1,7 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, FORGETTING_MS, HOUR_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
+import { bothEnds, intervalOf } from './explain.ts';
 import { expectedCount, type Gamma, surpriseOfCount, upperCount } from './statistics.ts';
 import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
@@ -214,6 +215,8 @@ function judgeAt(facts: ChurnFacts, params: Knobs, times: readonly number[], ind
     start--;
   const first = times[index - count + 1] ?? at;
   const usual = upperCount(1, rate, 3) - 1;
+  const steps = facts.recent.slice(index - count + 1, index + 1);
+  const historyDays = rounded((at - facts.firstSeen) / DAY_MS);
   const windowName = windowMs === HOUR_MS ? 'hour' : 'day';
   return {
     anchor: `burst ${facts.step} ${times[start] ?? at} ${severity}`,
@@ -224,21 +227,44 @@ function judgeAt(facts: ChurnFacts, params: Knobs, times: readonly number[], ind
       `${facts.owner} ${VERB[facts.step]} ${plural(count, 'token')} within ${duration(at - first)}. ` +
       `At this ${windowMs === HOUR_MS ? 'hour of the week' : 'time of the week'} it usually makes ${usual <= 0 ? 'none' : `0 to ${usual}`} in ${windowMs === HOUR_MS ? 'an hour' : 'a day'}.`,
     window: { from: first, to: at },
-    observed: { step: facts.step, tokens: count, window: windowName },
+    observed: { step: facts.step, tokens: count },
     expected: {
       tokens: rounded(expectedCount(1, rate)),
+      interval: intervalOf(1, rate),
       at_most: usual,
-      history_days: rounded((at - facts.firstSeen) / DAY_MS),
+      window: windowName,
+      history_days: historyDays,
+      // An owner is judged only once it is known; its peers are other businesses.
+      learning: {
+        state: 'known',
+        since: new Date(facts.firstSeen).toISOString(),
+        history_days: historyDays,
+        missing: '',
+      },
     },
     surprise: rounded(best.surprise),
     state: 'known',
-    evidence: facts.recent
-      .slice(Math.max(index - count + 1, index - 19), index + 1)
-      .map((step) => ({ time: new Date(step.time).toISOString(), step: facts.step, token: step.token })),
-    sql:
-      `SELECT time, action, token, replaces, reason FROM lifecycle WHERE owner = ${sqlText(facts.owner)} AND ${stepSql(facts.step)} ` +
-      `AND time >= ${sqlTime(first)} AND time <= ${sqlTime(at)} ORDER BY time`,
+    evidence: bothEnds(
+      steps.map((step) => ({ time: new Date(step.time).toISOString(), step: facts.step, token: step.token })),
+      MAX_EVIDENCE,
+    ),
+    sql: burstSql(facts, steps),
   };
+}
+
+/** Rows of evidence that travel with a finding; the SQL gives the rest. */
+const MAX_EVIDENCE = 20;
+
+/** Steps of one moment are told apart by their token, as the judgement counts them: one after another. */
+function burstSql(facts: ChurnFacts, steps: ChurnFacts['recent']): string {
+  const moment = (step: ChurnFacts['recent'][number] | undefined) =>
+    `(${sqlTime(step?.time ?? 0)}, ${sqlText(step?.token ?? '')})`;
+  return (
+    `SELECT uniqExact(time, token) AS tokens, min(time) AS first, max(time) AS last, ` +
+    `groupArraySorted(100)((time, token, action, replaces, reason)) AS steps FROM lifecycle ` +
+    `WHERE owner = ${sqlText(facts.owner)} AND ${stepSql(facts.step)} ` +
+    `AND (time, token) >= ${moment(steps[0])} AND (time, token) <= ${moment(steps.at(-1))}`
+  );
 }
 
 function stepSql(step: Step): string {

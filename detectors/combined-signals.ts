@@ -1,9 +1,11 @@
 import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
+import { baselineOf, bothEnds, intervalOf, learningSentence, sqlLineage } from './explain.ts';
 import { type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
+import type { Facet } from './prior.ts';
 import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';
-import { countryName, duration, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+import { countryName, duration, rounded, severityOf, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
@@ -66,6 +68,11 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
   )
     start--;
   const from = Math.min(...signals.flatMap(({ look }) => look.values.map((value) => value.met)));
+  const baseline = baselineOf(
+    facts,
+    at,
+    signals.flatMap(({ look }) => look.values),
+  );
   return {
     anchor: `signals ${moments[start] ?? at} ${severity}`,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
@@ -73,38 +80,70 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
     title: `${token} is used by a stranger: ${signals.map(titleOf).join(', ')}`,
     summary:
       `Within ${duration(Math.max(1000, at - from))} ${token} of ${facts.owner} was used ${listed(signals.map(phraseOf))}. ` +
-      `Each alone may be chance (${signals.map(({ name, look }) => `${name} ${rounded(look.surprise)}`).join(', ')}); together they are a surprise of ${rounded(surprise)}.`,
+      `Each alone may be chance (${signals.map(({ name, look }) => `${name} ${rounded(look.surprise)}`).join(', ')}); together they are a surprise of ${rounded(surprise)}.` +
+      learningSentence(baseline.learning),
     window: { from, to: at },
     observed: Object.fromEntries(
-      signals.map(({ name, look }) => [name, look.values.map((value) => value.value).slice(0, 10)]),
+      signals.flatMap(({ name, look }) => [
+        [name, look.values.map((value) => value.value).slice(0, MAX_LISTED)],
+        [`new_${look.facet}`, look.values.length],
+      ]),
     ),
     expected: {
       signals: Object.fromEntries(signals.map(({ name, look }) => [name, rounded(look.surprise)])),
+      interval: Object.fromEntries(signals.map(({ look }) => [`new_${look.facet}`, intervalOf(look.hours, look.rate)])),
       arithmetic: "Fisher's method over the strongest signals, less what choosing them costs",
+      ...baseline,
     },
     surprise: rounded(surprise),
-    state,
+    state: baseline.learning.state,
     evidence: signals.flatMap(({ name, look }) =>
-      look.values.slice(0, 8).map((value) => ({
-        signal: name,
-        facet: look.facet,
-        value: value.value,
-        first_seen: new Date(value.met).toISOString(),
-        calls: value.calls,
-        refused: value.failed,
-        peers_before: value.peersBefore,
-      })),
+      bothEnds(
+        look.values.map((value) => ({
+          signal: name,
+          facet: look.facet,
+          value: value.value,
+          first_seen: new Date(value.met).toISOString(),
+          calls: value.calls,
+          refused: value.failed,
+          peers_before: value.peersBefore,
+        })),
+        MAX_EVIDENCE,
+      ),
     ),
-    sql:
-      `SELECT 'endpoint' AS facet, endpoint AS value, first_seen, calls FROM token_endpoints WHERE ${during(facts, from, at)} ` +
-      `UNION ALL SELECT 'country', country, first_seen, calls FROM token_countries WHERE ${during(facts, from, at)} ` +
-      `UNION ALL SELECT 'network', network, first_seen, calls FROM token_networks WHERE ${during(facts, from, at)} ` +
-      `UNION ALL SELECT 'client', client, first_seen, calls FROM token_clients WHERE ${during(facts, from, at)}`,
+    sql: signalsSql(facts, signals, from, at),
   };
 }
 
-function during(facts: NoveltyFacts, from: number, to: number): string {
-  return `lineage = ${sqlText(facts.lineage)} AND first_seen >= ${sqlTime(from)} AND first_seen <= ${sqlTime(to)}`;
+/** Values of a signal that are written out, and rows of evidence for each; the SQL gives the rest. */
+const MAX_LISTED = 10;
+const MAX_EVIDENCE = 8;
+
+/** Where each facet of a lineage can be read. */
+const FACET_VIEWS: Readonly<Record<Facet, string>> = {
+  endpoint: 'token_endpoints',
+  country: 'token_countries',
+  network: 'token_networks',
+  client: 'token_clients',
+};
+
+/** The very first value of a facet is where the lineage began, not news: the SQL leaves it out as the judgement does. */
+function signalsSql(facts: NoveltyFacts, signals: readonly Signal[], from: number, to: number): string {
+  const columns = signals.flatMap(({ name, look }) => [
+    `arrayMap(x -> x.2, arraySlice(of_${look.facet}, 1, ${MAX_LISTED})) AS ${name}`,
+    `length(of_${look.facet}) AS new_${look.facet}`,
+  ]);
+  const lists = signals.map(
+    ({ look }) =>
+      `arrayFilter(x -> x.1 >= ${sqlTime(from)} AND x.1 <= ${sqlTime(to)}, ` +
+      `arraySlice(arraySort(groupArrayIf((met, value), facet = '${look.facet}')), 2)) AS of_${look.facet}`,
+  );
+  const met = signals.map(
+    ({ look }) =>
+      `SELECT '${look.facet}' AS facet, ${look.facet} AS value, min(first_seen) AS met ` +
+      `FROM ${FACET_VIEWS[look.facet]} WHERE ${sqlLineage(facts)} GROUP BY ${look.facet}`,
+  );
+  return `SELECT ${columns.join(', ')} FROM (SELECT ${lists.join(', ')} FROM (${met.join(' UNION ALL ')}))`;
 }
 
 /** placeName says a country in words, a network as it is. */

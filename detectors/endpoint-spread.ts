@@ -1,10 +1,11 @@
 import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
+import { baselineOf, bothEnds, intervalOf, learningSentence, sqlLineage } from './explain.ts';
 import { type MetValue, type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
 import { expectedCount, upperCount } from './statistics.ts';
-import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+import { duration, plural, rounded, severityOf, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
@@ -65,7 +66,8 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding |
   const { windowMs, values, rate, hours } = best;
   const from = values[0]?.met ?? at;
   const usual = upperCount(hours, rate, 3) - 1;
-  const known = index + 1 - values.length;
+  const known = all.filter((value) => value.met <= at).length - values.length;
+  const baseline = baselineOf(facts, at, values);
   const refused = values.filter((value) => value.firstStatus >= 400).length;
   const token = tokenAt(facts, at);
   const history = at - (facts.activeHours[0] ?? at);
@@ -77,22 +79,21 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding |
     summary:
       `${token} of ${facts.owner} called ${values.length} endpoints new to it within ${duration(at - from)}` +
       `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
-      `In ${duration(history)} it had used ${known}; in such a time it meets ${usual <= 0 ? 'none' : `at most ${usual}`}.`,
+      `In ${duration(history)} it had used ${known}; in such a time it meets ${usual <= 0 ? 'none' : `at most ${usual}`}.` +
+      learningSentence(baseline.learning),
     window: { from, to: at },
-    observed: {
-      new_endpoints: values.length,
-      window_minutes: rounded(windowMs / 60_000),
-      refused,
-      unexplained: rounded(best.unexplained),
-    },
+    observed: { new_endpoints: values.length, refused },
     expected: {
       new_endpoints: rounded(expectedCount(hours, rate)),
+      interval: intervalOf(hours, rate),
       at_most: usual,
+      window_minutes: rounded(windowMs / 60_000),
+      unexplained: rounded(best.unexplained),
       known_endpoints: known,
-      history_days: rounded(history / DAY_MS),
+      ...baseline,
     },
     surprise: rounded(surprise),
-    state: 'known',
+    state: baseline.learning.state,
     evidence: evidenceOf(values, at),
     sql: walkSql(facts, from, at),
   };
@@ -101,11 +102,12 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding |
 function judgeRush(facts: NoveltyFacts, params: Knobs, index: number): Finding | null {
   const all = facts.values.endpoint;
   const at = all[index]?.met ?? 0;
-  const values = all.slice(0, index + 1).filter((value) => value.met > at - RUSH_WINDOW_MS);
+  const values = all.filter((value) => value.met <= at && value.met > at - RUSH_WINDOW_MS);
   if (values.length < params.rush) return null;
   const from = values[0]?.met ?? at;
   const refused = values.filter((value) => value.firstStatus >= 400).length;
   const token = tokenAt(facts, at);
+  const baseline = baselineOf(facts, at, values);
   return {
     anchor: `rush ${walkStart(all, index)}`,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
@@ -114,12 +116,20 @@ function judgeRush(facts: NoveltyFacts, params: Knobs, index: number): Finding |
     summary:
       `${token} of ${facts.owner} called ${values.length} different endpoints within ${duration(at - from)}` +
       `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
-      `It has no baseline yet; a token that is being set up meets fewer than ${params.rush} in ten minutes.`,
+      `It has no baseline yet; a token that is being set up meets fewer than ${params.rush} in ten minutes.` +
+      learningSentence(baseline.learning),
     window: { from, to: at },
-    observed: { new_endpoints: values.length, window_minutes: RUSH_WINDOW_MS / 60_000, refused },
-    expected: { at_most: params.rush - 1, rule: 'rush while learning' },
+    observed: { new_endpoints: values.length, refused },
+    expected: {
+      // A rule, no chance: the operator's own limit is the end of the interval.
+      interval: { from: 0, to: params.rush - 1 },
+      at_most: params.rush - 1,
+      window_minutes: RUSH_WINDOW_MS / 60_000,
+      rule: 'rush while learning',
+      ...baseline,
+    },
     surprise: 0,
-    state: 'learning',
+    state: baseline.learning.state,
     evidence: evidenceOf(values, at),
     sql: walkSql(facts, from, at),
   };
@@ -129,7 +139,7 @@ function judgeRush(facts: NoveltyFacts, params: Knobs, index: number): Finding |
 const MAX_EVIDENCE = 20;
 
 function evidenceOf(values: readonly MetValue[], at: number) {
-  return values.slice(-MAX_EVIDENCE).map((value) => ({
+  const rows = values.map((value) => ({
     endpoint: value.value,
     first_seen: new Date(value.met).toISOString(),
     calls: value.calls,
@@ -138,12 +148,16 @@ function evidenceOf(values: readonly MetValue[], at: number) {
     peers_today: value.peersRecent.filter((met) => met <= at).length,
     others: value.fleetBefore,
   }));
+  return bothEnds(rows, MAX_EVIDENCE);
 }
 
 function walkSql(facts: NoveltyFacts, from: number, to: number): string {
   return (
-    `SELECT endpoint, first_seen, calls, denied, failed FROM token_endpoints ` +
-    `WHERE lineage = ${sqlText(facts.lineage)} AND first_seen >= ${sqlTime(from)} AND first_seen <= ${sqlTime(to)} ORDER BY first_seen`
+    `SELECT count() AS new_endpoints, countIf(status >= 400) AS refused, min(met) AS first, max(met) AS last, ` +
+    `arraySort(groupArray((met, endpoint, status, calls))) AS endpoints FROM (` +
+    `SELECT endpoint, min(first_seen) AS met, argMin(first_status, first_seen) AS status, sum(calls) AS calls ` +
+    `FROM token_endpoints WHERE ${sqlLineage(facts)} GROUP BY endpoint) ` +
+    `WHERE met >= ${sqlTime(from)} AND met <= ${sqlTime(to)}`
   );
 }
 

@@ -30,6 +30,7 @@ export function exampleFacts(
     peersBefore: 0,
     peersRecent: recent,
     fleetBefore: 2,
+    peers: recent.map((at, i) => ({ lineage: `tok_peer_${i}`, met: at })),
   });
   const valuesOf = (facet: Facet): MetValue[] => {
     const { known, fresh, adopters = 0, names = [] } = shape[facet] ?? { known: 1, fresh: 0 };

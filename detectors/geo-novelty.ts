@@ -1,7 +1,8 @@
 import { defineQuery, num, text } from '../store/index.ts';
-import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
+import { HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
+import { baselineOf, bothEnds, intervalOf, learningSentence, sqlLineage } from './explain.ts';
 import { callsBefore, type MetValue, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
 import { combinedSurprise, lookAt, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
@@ -50,6 +51,8 @@ export interface Sighting {
   readonly calls: readonly ForeignCall[];
   /** First call after it from a country known before; null when none came yet. */
   readonly homeAfter: number | null;
+  /** Calls from the new country until then, however many. */
+  readonly callsUntilHome: number;
 }
 
 /** GeoFacts is NoveltyFacts with what followed the first call from each fresh country. */
@@ -73,7 +76,8 @@ const sightings = defineQuery<
      fresh.lineage AS lineage,
      fresh.country AS country,
      groupArraySortedIf(${MAX_CALLS})((toUnixTimestamp64Milli(call.time), call.ip, call.endpoint, call.status, call.user_agent), call.country = fresh.country) AS calls,
-     minIf(toUnixTimestamp64Milli(call.time), call.country NOT IN ('', fresh.country)) AS home_after
+     minIf(toUnixTimestamp64Milli(call.time), call.country NOT IN ('', fresh.country)) AS home_after,
+     arrayCount(at -> at <= home_after, groupArrayIf(toUnixTimestamp64Milli(call.time), call.country = fresh.country)) AS until_home
    FROM (
      SELECT pair.1 AS lineage, pair.2 AS country, pair.3 AS met
      FROM (SELECT arrayJoin(arrayZip({lineages:Array(String)}, {countries:Array(String)}, {mets:Array(Int64)})) AS pair)
@@ -82,6 +86,7 @@ const sightings = defineQuery<
      SELECT lineage, time, ip, toString(endpoint) AS endpoint, status, toString(country) AS country, toString(user_agent) AS user_agent
      FROM events
      WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64}) AND lineage IN {lineages:Array(String)}
+     LIMIT 1 BY id
    ) AS call ON call.lineage = fresh.lineage
    WHERE toUnixTimestamp64Milli(call.time) >= fresh.met AND toUnixTimestamp64Milli(call.time) <= fresh.met + ${OPEN_MS}
    GROUP BY fresh.lineage, fresh.country`,
@@ -96,6 +101,7 @@ const sightings = defineQuery<
       userAgent: text(userAgent),
     })),
     homeAfter: num(raw.home_after) > 0 ? num(raw.home_after) : null,
+    callsUntilHome: num(raw.until_home),
   }),
 );
 
@@ -172,10 +178,12 @@ function judgeCountry(
   const token = tokenAt(facts, at);
   const calls = sighting?.calls ?? [];
   const soFar = calls.filter((call) => call.time <= at);
+  const count = at === homeAfter ? (sighting?.callsUntilHome ?? 0) : soFar.length;
   const past = callsBefore(facts, value.met);
   const callsPerHour = Math.max(0.1, past.calls / Math.max(1, past.hours));
   const hours = Math.max((at - value.met) / HOUR_MS, 1 / 6);
-  const rush = surpriseOfCount(soFar.length, hours, { shape: CALLS_SHAPE, exposure: CALLS_SHAPE / callsPerHour });
+  const callRate = { shape: CALLS_SHAPE, exposure: CALLS_SHAPE / callsPerHour };
+  const rush = surpriseOfCount(soFar.length, hours, callRate);
   const surprise =
     // Many calls make a strange place stranger; where peers explain the place they say nothing.
     (look.surprise >= MIN_SIGNAL
@@ -185,6 +193,7 @@ function judgeCountry(
   if (severity === null) return null;
   const before = facts.values.country.filter((other) => other.met < value.met - WINDOW_MS);
   const history = value.met - (facts.activeHours[0] ?? value.met);
+  const baseline = baselineOf(facts, at, look.values);
   return {
     anchor: `country ${value.value} ${severity}`,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
@@ -197,38 +206,54 @@ function judgeCountry(
         .map((other) => countryName(other.value))
         .slice(0, 5)
         .join(', ')}${before.length > 5 ? ` and ${before.length - 5} more` : ''}.` +
-      (soFar.length > 1
-        ? ` It made ${soFar.length} calls from there within ${duration(at - value.met)}; ${rounded(callsPerHour)} an hour are usual.`
-        : ''),
+      (count > 1
+        ? ` It made ${count} calls from there within ${duration(at - value.met)}; ${rounded(callsPerHour)} an hour are usual.`
+        : '') +
+      learningSentence(baseline.learning),
     window: { from: value.met, to: at },
     observed: {
       country: value.value,
-      calls: soFar.length,
-      usual_calls_per_hour: rounded(callsPerHour),
+      calls: count,
       also_from_known_country: twoPlaces,
-      unexplained: rounded(look.unexplained),
     },
     expected: {
       countries: before.map((other) => other.value).slice(0, 20),
       new_countries_per_hour: rounded(expectedCount(1, look.rate)),
-      history_days: rounded(history / DAY_MS),
+      interval: intervalOf(1, look.rate),
+      unexplained: rounded(look.unexplained),
+      calls_per_hour: rounded(callsPerHour),
+      calls: intervalOf(hours, callRate),
       owner_tokens_there_before: value.peersBefore,
-      owner_tokens: peersAt(facts, value.met) + 1,
+      ...baseline,
     },
     surprise: rounded(surprise),
-    state: 'known',
-    evidence: soFar.slice(0, 10).map((call) => ({
-      time: new Date(call.time).toISOString(),
-      ip: call.ip,
-      country: value.value,
-      endpoint: call.endpoint,
-      status: call.status,
-      user_agent: call.userAgent,
-    })),
-    sql:
-      `SELECT time, ip, country, endpoint, status, user_agent FROM events ` +
-      `WHERE lineage = ${sqlText(facts.lineage)} AND country = ${sqlText(value.value)} AND time >= ${sqlTime(value.met)} AND time <= ${sqlTime(at)} ORDER BY time`,
+    state: baseline.learning.state,
+    evidence: bothEnds(
+      soFar.map((call) => ({
+        time: new Date(call.time).toISOString(),
+        ip: call.ip,
+        country: value.value,
+        endpoint: call.endpoint,
+        status: call.status,
+        user_agent: call.userAgent,
+      })),
+      MAX_EVIDENCE,
+    ),
+    sql: countrySql(facts, value.value, value.met, at),
   };
+}
+
+/** Rows of evidence that travel with a finding; the SQL gives the rest. */
+const MAX_EVIDENCE = 10;
+
+function countrySql(facts: NoveltyFacts, country: string, from: number, to: number): string {
+  const there = `country = ${sqlText(country)}`;
+  return (
+    `SELECT uniqExactIf(id, ${there}) AS calls, countIf(country NOT IN ('', ${sqlText(country)})) > 0 AS also_from_known_country, ` +
+    `minIf(time, ${there}) AS first, maxIf(time, ${there}) AS last, ` +
+    `groupArraySortedIf(100)((time, ip, endpoint, status, user_agent), ${there}) AS first_calls FROM events ` +
+    `WHERE ${sqlLineage(facts)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)}`
+  );
 }
 
 function exampleGeo(shape: Parameters<typeof exampleFacts>[0], homeAfterMs: number | null): GeoFacts {
@@ -237,7 +262,9 @@ function exampleGeo(shape: Parameters<typeof exampleFacts>[0], homeAfterMs: numb
   const call = { time: met, ip: '198.51.100.7', endpoint: 'GET /v1/known/0', status: 200, userAgent: 'curl/8.5' };
   return {
     ...made,
-    sightings: [{ country: 'BR', calls: [call], homeAfter: homeAfterMs === null ? null : met + homeAfterMs }],
+    sightings: [
+      { country: 'BR', calls: [call], homeAfter: homeAfterMs === null ? null : met + homeAfterMs, callsUntilHome: 1 },
+    ],
   };
 }
 

@@ -18,6 +18,8 @@ export interface MetValue {
   readonly peersRecent: readonly number[];
   /** Lineages of other owners that met it before. */
   readonly fleetBefore: number;
+  /** The first of the owner's other lineages that met it, with when, to name them. */
+  readonly peers: readonly { readonly lineage: string; readonly met: number }[];
 }
 
 /** NoveltyFacts is what one lineage has met of every facet, with what its peers make of the new part. */
@@ -97,7 +99,7 @@ interface LineageParams extends Record<string, unknown> {
 
 const metValues = defineQuery<
   LineageParams,
-  Omit<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore'> & { facet: Facet; lineage: string }
+  Omit<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> & { facet: Facet; lineage: string }
 >(
   'novelty_met_values',
   `SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(failed) AS failed,
@@ -174,7 +176,7 @@ interface PeerParams extends Record<string, unknown> {
 /** How peers stand to each fresh value: one row a fresh value. The arrays run in step. */
 const peers = defineQuery<
   PeerParams,
-  { facet: Facet; lineage: string; value: string; peersBefore: number; peersRecent: number[]; fleetBefore: number }
+  Pick<MetValue, 'value' | 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> & { facet: Facet; lineage: string }
 >(
   'novelty_peers',
   `SELECT
@@ -183,6 +185,7 @@ const peers = defineQuery<
      fresh.value AS value,
      countIf(known.owner = fresh.owner AND known.met < fresh.met - ${DAY_MS}) AS peers_before,
      arraySort(groupArrayIf(100)(known.met, known.owner = fresh.owner AND known.met >= fresh.met - ${DAY_MS} AND known.met <= fresh.met + ${HOUR_MS})) AS peers_recent,
+     groupArraySortedIf(20)((known.met, known.lineage), known.owner = fresh.owner AND known.met <= fresh.met + ${HOUR_MS}) AS named,
      countIf(known.owner != fresh.owner AND known.met <= fresh.met) AS fleet_before
    FROM (
      SELECT pair.1 AS facet, pair.2 AS owner, pair.3 AS lineage, pair.4 AS value, pair.5 AS met
@@ -203,6 +206,7 @@ const peers = defineQuery<
     peersBefore: num(raw.peers_before),
     peersRecent: (raw.peers_recent as unknown[]).map(num),
     fleetBefore: num(raw.fleet_before),
+    peers: (raw.named as [unknown, unknown][]).map(([met, lineage]) => ({ met: num(met), lineage: text(lineage) })),
   }),
 );
 
@@ -293,6 +297,7 @@ async function gatherSlice(
           peersBefore: known?.peersBefore ?? 0,
           peersRecent: known?.peersRecent ?? [],
           fleetBefore: known?.fleetBefore ?? 0,
+          peers: known?.peers ?? [],
         };
       }),
       (value) => value.facet,

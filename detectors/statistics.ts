@@ -84,6 +84,15 @@ export function upperCount(window: number, rate: Gamma, surprise: number): numbe
   return high;
 }
 
+/** countInterval holds at least `probability` of the counts: what lies below `from`, and what lies above `to`, has at most half of the rest each. */
+export function countInterval(window: number, rate: Gamma, probability: number): { from: number; to: number } {
+  const tail = (1 - probability) / 2;
+  return {
+    from: upperCount(window, rate, -Math.log10(1 - tail)) - 1,
+    to: upperCount(window, rate, -Math.log10(tail)) - 1,
+  };
+}
+
 /**
  * fitGamma is the prior that a fleet's own counts suggest: method of moments for Poisson counts whose rates vary from
  * member to member (mean m, and Var(n) = mu + mu^2/shape with mu = m * exposure). Bounded, so that a few odd members

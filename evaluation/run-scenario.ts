@@ -171,7 +171,7 @@ export function surprisedLooks(surprises: readonly Detection[]): Record<string, 
   const strongest = new Map<string, { detector: string; surprise: number }>();
   for (const { detector, subject, window, surprise, state } of surprises) {
     // A hard rule has no chance to compare with.
-    if (state !== 'known') continue;
+    if (state === 'learning') continue;
     const look = JSON.stringify([detector, subject.owner, subject.lineage, Math.floor(window.to / HOUR_MS)]);
     if (surprise > (strongest.get(look)?.surprise ?? 0)) strongest.set(look, { detector, surprise });
   }

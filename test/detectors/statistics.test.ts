@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
+  countInterval,
   expectedCount,
   fitGamma,
   log10IncompleteBeta,
@@ -25,6 +26,27 @@ function exactTail(k: number, window: number, shape: number, exposure: number): 
   }
   return below < 0.999 ? 1 - below : above;
 }
+
+describe('the interval of a count', () => {
+  it('holds at least its share of the exact distribution, and no end could be drawn in', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0.05, max: 20, noNaN: true }),
+        fc.double({ min: 0.05, max: 60, noNaN: true }),
+        fc.double({ min: 0.5, max: 100, noNaN: true }),
+        (window, shape, exposure) => {
+          const { from, to } = countInterval(window, { shape, exposure }, 0.9);
+          const tail = (k: number) => exactTail(k, window, shape, exposure);
+          expect(tail(from) - tail(to + 1)).toBeGreaterThanOrEqual(0.9 - 1e-9);
+          expect(1 - tail(from)).toBeLessThanOrEqual(0.05 + 1e-9);
+          expect(1 - tail(from + 1)).toBeGreaterThanOrEqual(0.05 - 1e-9);
+          expect(tail(to + 1)).toBeLessThanOrEqual(0.05 + 1e-9);
+          if (to > 0) expect(tail(to)).toBeGreaterThanOrEqual(0.05 - 1e-9);
+        },
+      ),
+    );
+  });
+});
 
 describe('surprise of a count', () => {
   it('is the exact negative binomial tail', () => {

@@ -1,0 +1,83 @@
+import { Readable } from 'node:stream';
+import { type BacktestResult, runBacktest } from '../../cli/backtest-run.ts';
+import { loadConfig } from '../../config/index.ts';
+import { createLogger, systemClock } from '../../core/index.ts';
+import type { Store } from '../../store/index.ts';
+import { testStoreFolder } from '../kit/store.ts';
+
+export const MINUTE = 60_000;
+export const HOUR = 60 * MINUTE;
+export const DAY = 24 * HOUR;
+
+/** Call is what a test says of one call; the rest is at home. */
+export interface Call {
+  readonly at: number;
+  readonly token: string;
+  readonly path: string;
+  readonly owner?: string;
+  readonly status?: number;
+  readonly ip?: string;
+  readonly client?: string;
+}
+
+/** HOME_IP is where tokens live, ABROAD_IP is in another country, NEARBY_IP in another network of the same. */
+export const HOME_IP = '3.14.7.9';
+export const NEARBY_IP = '137.81.7.9';
+export const ABROAD_IP = '189.53.7.9';
+
+/** callEvent is a call as a native event. */
+export function callEvent({
+  at,
+  token,
+  path,
+  owner = 'acme',
+  status = 200,
+  ip = HOME_IP,
+  client = 'cron',
+}: Call): object {
+  const time = new Date(at).toISOString();
+  return {
+    time,
+    token,
+    owner,
+    method: 'GET',
+    path,
+    status,
+    ip,
+    user_agent: `${client}/1.0`,
+    id: `${token} ${at} ${path}`,
+  };
+}
+
+/** habit is one call to each path in every hour of [from, to). */
+export function habit(
+  token: string,
+  paths: readonly string[],
+  from: number,
+  to: number,
+  rest: Partial<Call> = {},
+): Call[] {
+  const calls: Call[] = [];
+  for (let hour = from; hour < to; hour += HOUR)
+    for (const [i, path] of paths.entries()) calls.push({ at: hour + (i + 1) * MINUTE, token, path, ...rest });
+  return calls;
+}
+
+/** judged runs events, by time, through receivers, store and detectors. */
+export async function judged(store: Store, events: readonly object[]): Promise<BacktestResult> {
+  const timeOf = (event: object) => Date.parse((event as { time: string }).time);
+  const sorted = [...events].sort((a, b) => timeOf(a) - timeOf(b));
+  const result = await runBacktest({
+    files: ['-'],
+    format: 'native',
+    config: loadConfig({ env: { TOKENWATCH_DATA: testStoreFolder() }, cwd: testStoreFolder() }),
+    store,
+    clock: systemClock,
+    log: createLogger('silent'),
+    stdin: Readable.from(sorted.map((event) => `${JSON.stringify(event)}\n`)).map((line) => Buffer.from(line)),
+    signal: new AbortController().signal,
+    onProgress: () => {},
+  });
+  if (result.rejected > 0) throw new Error(`rejected: ${JSON.stringify(result.errors)}`);
+  return result;
+}
