@@ -1,6 +1,6 @@
 import type { AlertStatus, Severity, Subject, Verdict } from '../core/index.ts';
 import { maxSeverity } from '../core/index.ts';
-import type { AlertState } from './policy.ts';
+import { type AlertState, PAGING_SEVERITIES } from './policy.ts';
 
 /** LogEntry is one row of the alert log, with what the store knows of its detection. Times are epoch milliseconds. */
 export interface LogEntry {
@@ -20,6 +20,8 @@ export interface LogEntry {
   readonly by: string;
   /** What a person resolved it as, null where nobody said. */
   readonly resolvedAs: Verdict | null;
+  /** Surprise that the finding had to exceed to page within the alert budget; 0 when it was not held back. */
+  readonly needed: number;
   /** '' for a state change, and for a detection that the store has forgotten. */
   readonly detector: string;
   /** Wall time at which the detector found it; 0 as above. */
@@ -103,6 +105,8 @@ function apply(state: AlertState | null, entry: LogEntry): AlertState {
       detectors: entry.detector === '' ? [] : [entry.detector],
       openedAt: entry.detectionTime,
       lastSeen: entry.detectionTime,
+      overBar: isOverBar(entry),
+      held: heldBy(entry, null),
     };
   }
   if (entry.detection === '') return { ...state, status, resolvedAs };
@@ -119,5 +123,16 @@ function apply(state: AlertState | null, entry: LogEntry): AlertState {
     detectors,
     openedAt: Math.min(state.openedAt, entry.detectionTime),
     lastSeen: Math.max(state.lastSeen, entry.detectionTime),
+    overBar: state.overBar || isOverBar(entry),
+    held: heldBy(entry, state.held),
   };
+}
+
+function isOverBar({ detection, severity, needed }: LogEntry): boolean {
+  return detection !== '' && needed === 0 && PAGING_SEVERITIES.includes(severity);
+}
+
+function heldBy({ detector, needed, detectionTime: time }: LogEntry, before: AlertState['held']): AlertState['held'] {
+  if (needed === 0 || (before !== null && before.time > time)) return before;
+  return before?.time === time && before.needed > needed ? before : { detector, needed, time };
 }

@@ -1,7 +1,9 @@
-import type { Config } from '../config/index.ts';
+import { type Config, formatBudget } from '../config/index.ts';
 import type { Alert, Clock, Logger, Registry } from '../core/index.ts';
 import type { NotificationJob, Queues, RunResult, Workers } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
+import type { Thresholds } from './budget.ts';
+import { type Bar, currentBar } from './budget-report.ts';
 import { type Channel, createChannel } from './channels/index.ts';
 import { createDeliver } from './deliver.ts';
 import type { Lesson } from './feedback.ts';
@@ -12,11 +14,11 @@ import { notificationsOf } from './queries.ts';
 import type { AlertPage, NotificationRecord } from './rows.ts';
 import { changedHistories, enqueueMessages, foldNew, type RunContext, UNFOLDED_LOOKBACK_MS } from './run.ts';
 
+export type { Thresholds } from './budget.ts';
 export { createChannel } from './channels/index.ts';
 export type { Lesson } from './feedback.ts';
 export type { AlertFilter } from './load.ts';
-export { PAGING_SEVERITIES } from './notify.ts';
-export { FOLD_WINDOW_MS, foldDetections } from './policy.ts';
+export { FOLD_WINDOW_MS, foldDetections, PAGING_SEVERITIES } from './policy.ts';
 export { type RenderedAlert, renderAlert } from './render.ts';
 export { type AlertPage, type NotificationRecord, toApiNotification } from './rows.ts';
 export { renderText } from './text.ts';
@@ -26,9 +28,14 @@ const RECOVER_EVERY_MS = 15_000;
 /** and how often when there are new findings all the time. */
 const RECOVER_AT_LAST_MS = 60_000;
 
+/** How often a process works out the bar of the alert budget though nothing was found: it falls with time. */
+const BAR_EVERY_MS = 3_600_000;
+
 /** AlertsContext is what alerting is given. */
 export interface AlertsContext {
   readonly config: Pick<Config, 'alerts'>;
+  /** Of every detector, also of those that are switched off: what they found before is compared too. */
+  readonly thresholds: Thresholds;
   readonly store: Store;
   readonly queues: Queues;
   readonly clock: Clock;
@@ -65,14 +72,14 @@ export interface Alerts {
 
 /** openAlerts builds alerting over a store and queues. Throws when a channel cannot work as it is configured. */
 export function openAlerts(context: AlertsContext): Alerts {
-  const { store, queues, clock, log } = context;
+  const { store, queues, clock, log, thresholds } = context;
   const config = context.config.alerts;
   const metrics = createAlertMetrics(context.metrics);
   const channels = new Map<string, Channel>(
     Object.entries(config.channels).map(([name, channel]) => [name, createChannel(name, channel, { clock })]),
   );
   const stopping = new AbortController();
-  const running: RunContext = { store, queues, config };
+  const running: RunContext = { store, queues, config, thresholds };
   const deliver = createDeliver({
     store,
     config,
@@ -82,6 +89,18 @@ export function openAlerts(context: AlertsContext): Alerts {
     log,
     metrics,
   });
+
+  let bar: { readonly at: number; readonly pagesFrom: Bar } | null = null;
+  /** The bar decides nothing here, it is shown: each finding was judged by the store's own findings when it was folded. */
+  const showBar = async (now: number, changed: boolean): Promise<void> => {
+    if (config.budget === null || (!changed && bar !== null && now - bar.at < BAR_EVERY_MS)) return;
+    const pagesFrom = await currentBar(store, config.budget, thresholds, now);
+    for (const [detector, surprise] of Object.entries(pagesFrom)) metrics.bar(detector, surprise);
+    if (bar !== null && JSON.stringify(bar.pagesFrom) !== JSON.stringify(pagesFrom)) {
+      log.info({ budget: formatBudget(config.budget), pagesFrom }, 'The bar of the alert budget moved.');
+    }
+    bar = { at: now, pagesFrom };
+  };
 
   let recoveredAt = Number.NEGATIVE_INFINITY;
   const run = async (): Promise<AlertRun> => {
@@ -99,10 +118,13 @@ export function openAlerts(context: AlertsContext): Alerts {
       // Only now: a recovery that failed half way is due again at once.
       recoveredAt = now;
     }
+    metrics.heldBack(step.held.size);
+    await showBar(now, step.changes.length > 0);
     const opened = openings.length;
     const grew = step.changes.length - opened;
     const jobs = [...new Map(enqueued.map((job) => [job.id, job])).values()];
-    if (opened + grew + jobs.length > 0) log.info({ opened, grew, enqueued: jobs.length }, 'alerts');
+    if (opened + grew + jobs.length > 0)
+      log.info({ opened, grew, heldBack: step.held.size, enqueued: jobs.length }, 'alerts');
     return { more: step.more, opened, grew, enqueued: jobs };
   };
 

@@ -64,6 +64,7 @@ export async function changeState(context: ManageContext, id: string, word: Word
     note,
     by: word.by,
     resolvedAs,
+    needed: 0,
     detector: '',
     detectedAt: 0,
   };

@@ -1,9 +1,13 @@
-import { Counter, Histogram, type Registry, type Severity } from '../core/index.ts';
+import { Counter, Gauge, Histogram, type Registry, type Severity } from '../core/index.ts';
 import type { NotificationRecord } from './rows.ts';
 
 /** AlertMetrics counts what alerting does. */
 export interface AlertMetrics {
   opened(severity: Severity): void;
+  /** heldBack counts findings that the alert budget kept from paging. */
+  heldBack(count: number): void;
+  /** bar says what surprise a detector's finding has to exceed to page now. */
+  bar(detector: string, surprise: number): void;
   notified(record: NotificationRecord): void;
   retried(channel: string): void;
 }
@@ -15,6 +19,17 @@ export function createAlertMetrics(registry: Registry): AlertMetrics {
     name: 'tokenwatch_alerts_opened_total',
     help: 'Alerts opened, by the severity that they were opened with.',
     labelNames: ['severity'],
+    registers,
+  });
+  const heldBack = new Counter({
+    name: 'tokenwatch_findings_held_back_total',
+    help: 'Findings that the alert budget kept from paging.',
+    registers,
+  });
+  const bar = new Gauge({
+    name: 'tokenwatch_alert_bar',
+    help: 'Surprise that a finding has to exceed to page within the alert budget, by detector.',
+    labelNames: ['detector'],
     registers,
   });
   const notifications = new Counter({
@@ -38,6 +53,8 @@ export function createAlertMetrics(registry: Registry): AlertMetrics {
   });
   return {
     opened: (severity) => opened.inc({ severity }),
+    heldBack: (count) => heldBack.inc(count),
+    bar: (detector, surprise) => bar.set({ detector }, surprise),
     notified: ({ channel, reason, status, delayMs }) => {
       notifications.inc({ channel, reason, status });
       if (status === 'sent') delay.observe({ channel }, delayMs / 1000);

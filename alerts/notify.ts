@@ -2,13 +2,11 @@ import type { AlertsConfig } from '../config/index.ts';
 import { type NotifyReason, type Severity, severityRank, stableId } from '../core/index.ts';
 import type { NotificationJob } from '../queues/index.ts';
 import { type LogEntry, type Step, stepsOf } from './history.ts';
-import type { AlertState } from './policy.ts';
-
-/** PAGING_SEVERITIES page unless a route names severities of its own. */
-export const PAGING_SEVERITIES: readonly Severity[] = ['medium', 'high', 'critical'];
+import { type AlertState, PAGING_SEVERITIES, pagingSeverity } from './policy.ts';
 
 /** Told is what a channel was last told of an alert; null when nothing. */
 export interface Told {
+  /** As pagingSeverity has it. */
   readonly severity: Severity;
   readonly detectors: readonly string[];
 }
@@ -18,22 +16,24 @@ export interface Told {
  * the channel was last told, `before` the alert before this step, null when the step opened it.
  */
 export function notifyReason(told: Told | null, before: AlertState | null, alert: AlertState): NotifyReason | null {
-  const worst = before === null || severityRank(alert.severity) > severityRank(before.severity);
+  const severity = pagingSeverity(alert);
+  const worst = before === null || severityRank(severity) > severityRank(pagingSeverity(before));
   // Whoever acknowledged it is on it: only worse news than ever is news.
   if (alert.status !== 'open' && !worst) return null;
   if (told === null) return 'first';
-  if (severityRank(alert.severity) > severityRank(told.severity)) return 'worse';
+  if (severityRank(severity) > severityRank(told.severity)) return 'worse';
   return alert.detectors.some((detector) => !told.detectors.includes(detector)) ? 'grew' : null;
 }
 
 /** channelsFor routes an alert: the first matching route decides; without routes every channel hears of what pages. */
 export function channelsFor(alert: AlertState, config: Pick<AlertsConfig, 'routes' | 'channels'>): readonly string[] {
+  const severity = pagingSeverity(alert);
   if (config.routes.length === 0) {
-    return PAGING_SEVERITIES.includes(alert.severity) ? Object.keys(config.channels) : [];
+    return PAGING_SEVERITIES.includes(severity) ? Object.keys(config.channels) : [];
   }
   const route = config.routes.find(
     ({ match }) =>
-      (match.severity ?? PAGING_SEVERITIES).includes(alert.severity) &&
+      (match.severity ?? PAGING_SEVERITIES).includes(severity) &&
       (match.owner === undefined || match.owner.includes(alert.subject.owner)) &&
       (match.detector === undefined || alert.detectors.some((detector) => match.detector?.includes(detector))),
   );
@@ -75,7 +75,7 @@ export function planNotifications(
       : messagesOf(step, before, told, config, options.maxAgeMs);
     before = step.after;
     for (const { channel, reason } of messages) {
-      told.set(channel, step.after);
+      told.set(channel, { severity: pagingSeverity(step.after), detectors: step.after.detectors });
       if (step.recordedAt < options.since) continue;
       planned.push({ job: notificationJob(step.after, channel, reason), askedAt: askedAt(step) });
     }

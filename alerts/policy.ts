@@ -2,6 +2,7 @@ import {
   type Alert,
   type AlertStatus,
   type Detection,
+  type HeldBack,
   maxSeverity,
   type Severity,
   type Subject,
@@ -12,6 +13,9 @@ import {
 
 /** FOLD_WINDOW_MS is how far in event time a finding may be from an unresolved alert of its subject and still join it. */
 export const FOLD_WINDOW_MS = 24 * 3_600_000;
+
+/** PAGING_SEVERITIES page unless a route names severities of its own. */
+export const PAGING_SEVERITIES: readonly Severity[] = ['medium', 'high', 'critical'];
 
 /** Finding is what the fold needs to know of a detection. */
 export type Finding = Pick<Detection, 'id' | 'detector' | 'subject' | 'severity' | 'surprise'> & {
@@ -31,6 +35,20 @@ export interface AlertState {
   readonly detectors: readonly string[];
   readonly openedAt: number;
   readonly lastSeen: number;
+  /** A finding of a paging severity was not held back by the alert budget: from then on the alert pages. */
+  readonly overBar: boolean;
+  /** The newest finding that was held back; null when none was. */
+  readonly held: (HeldBack & { readonly time: number }) | null;
+}
+
+/** heldBackOf is why an alert does not page though its severity would, null when the alert budget has nothing to do with it. */
+export function heldBackOf({ overBar, held }: AlertState): HeldBack | null {
+  return overBar || held === null ? null : { detector: held.detector, needed: held.needed };
+}
+
+/** pagingSeverity is the severity by which an alert is sent: what the alert budget holds back is sent as `low` ones are. */
+export function pagingSeverity(state: AlertState): Severity {
+  return heldBackOf(state) === null ? state.severity : 'low';
 }
 
 /** AlertChange says which alert took a finding, and whether it had to be opened for it. */
@@ -121,6 +139,7 @@ export function assembleAlert(state: AlertState, detections: readonly Detection[
     detectors: state.detectors,
     openedAt: state.openedAt,
     lastSeen: state.lastSeen,
+    heldBack: heldBackOf(state),
     detections: ordered,
   };
 }
@@ -153,8 +172,12 @@ function summaryOf(lead: Detection, detections: readonly Detection[]): string {
 }
 
 function stateOf(alert: Alert): AlertState {
-  const { id, status, resolvedAs, severity, subject, detectors, openedAt, lastSeen } = alert;
-  return { id, subjectKey: subjectKey(subject), subject, status, resolvedAs, severity, detectors, openedAt, lastSeen };
+  const { id, status, resolvedAs, severity, subject, detectors, openedAt, lastSeen, heldBack } = alert;
+  return {
+    ...{ id, subjectKey: subjectKey(subject), subject, status, resolvedAs, severity, detectors, openedAt, lastSeen },
+    overBar: heldBack === null && PAGING_SEVERITIES.includes(severity),
+    held: heldBack === null ? null : { ...heldBack, time: lastSeen },
+  };
 }
 
 function openedBy(finding: Finding, key: string): AlertState {
@@ -168,6 +191,8 @@ function openedBy(finding: Finding, key: string): AlertState {
     detectors: [finding.detector],
     openedAt: finding.time,
     lastSeen: finding.time,
+    overBar: PAGING_SEVERITIES.includes(finding.severity),
+    held: null,
   };
 }
 
@@ -180,6 +205,7 @@ function grownBy(state: AlertState, finding: Finding): AlertState {
     detectors: state.detectors.includes(finding.detector) ? state.detectors : [...state.detectors, finding.detector],
     openedAt: Math.min(state.openedAt, finding.time),
     lastSeen: Math.max(state.lastSeen, finding.time),
+    overBar: state.overBar || PAGING_SEVERITIES.includes(finding.severity),
   };
 }
 

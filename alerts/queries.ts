@@ -8,6 +8,7 @@ import {
   type Severity,
   type Subject,
   VERDICTS,
+  type Verdict,
 } from '../core/index.ts';
 import { defineQuery, num, text, time } from '../store/index.ts';
 import type { LogEntry } from './history.ts';
@@ -50,7 +51,8 @@ function historySql(selection: string): string {
   return `SELECT entry.recorded_at AS recorded_at, entry.alert AS alert, entry.kind AS kind, entry.subject_key AS subject_key,
      entry.token AS token, entry.lineage AS lineage, entry.owner AS owner, entry.detection AS detection,
      entry.detection_time AS detection_time, entry.severity AS severity, entry.status AS status, entry.note AS note,
-     entry.by AS by, entry.resolved_as AS resolved_as, found.detector AS detector, found.detected_at AS detected_at
+     entry.by AS by, entry.resolved_as AS resolved_as, entry.needed AS needed, found.detector AS detector,
+     found.detected_at AS detected_at
    FROM (SELECT * FROM alert_log WHERE alert IN (${selection})) AS entry
    LEFT ANY JOIN (
      SELECT id, detector, detected_at FROM detections
@@ -87,6 +89,51 @@ export const changedSince = defineQuery<{ since: number; limit: number }, string
    ORDER BY max(recorded_at) DESC, alert
    LIMIT {limit:UInt32}`,
   (raw) => text(raw.alert),
+);
+
+/** PastFinding is a finding that pages without a budget, or may: the thresholds of now decide. */
+export interface PastFinding extends Pick<Finding, 'detector' | 'severity' | 'surprise' | 'time'> {
+  readonly alert: string;
+  /** What its alert was resolved as. */
+  readonly resolvedAs: Verdict | null;
+  /** Event time of the first finding there is. */
+  readonly began: number;
+}
+
+/**
+ * pastFindings reads the findings of a stretch of event time, from exclusive, that were medium or have a surprise of at least
+ * `least`, each with its alert, oldest first; the newest when there are more than `limit`.
+ */
+export const pastFindings = defineQuery<{ from: number; least: number; limit: number }, PastFinding>(
+  'alerts.past_findings',
+  `SELECT entry.alert AS alert, entry.resolved_as AS resolved_as, found.detector AS detector, found.severity AS severity,
+     found.surprise AS surprise, found.window_to AS window_to, (SELECT min(window_to) FROM detections) AS began
+   FROM (
+     SELECT id, detector, severity, surprise, window_to FROM detections
+     WHERE window_to > fromUnixTimestamp64Milli({from:Int64})
+       AND (toInt8(severity) >= 2 OR surprise >= {least:Float64})
+     ORDER BY window_to DESC
+     LIMIT 1 BY id
+     LIMIT {limit:UInt32}
+   ) AS found
+   INNER JOIN (
+     SELECT alert, resolved_as, arrayJoin(detections) AS detection
+     FROM (
+       SELECT alert, argMaxIf(resolved_as, recorded_at, status = 'resolved') AS resolved_as,
+         groupUniqArrayIf(detection, detection != '') AS detections
+       FROM alert_log GROUP BY alert
+     )
+   ) AS entry ON entry.detection = found.id
+   ORDER BY window_to, alert`,
+  (raw) => ({
+    alert: text(raw.alert),
+    resolvedAs: verdictOf(raw.resolved_as),
+    detector: text(raw.detector),
+    severity: severityOf(raw.severity),
+    surprise: num(raw.surprise),
+    time: time(raw.window_to),
+    began: time(raw.began),
+  }),
 );
 
 /** AlertKey is one alert's place in the list: newest last sight first. */
@@ -180,7 +227,8 @@ function logEntryOf(raw: Raw): LogEntry {
     status: text(raw.status) as AlertStatus | '',
     note: text(raw.note),
     by: text(raw.by),
-    resolvedAs: VERDICTS.find((verdict) => verdict === raw.resolved_as) ?? null,
+    resolvedAs: verdictOf(raw.resolved_as),
+    needed: num(raw.needed),
     detector,
     detectedAt: detector === '' ? 0 : time(raw.detected_at),
   };
@@ -210,6 +258,10 @@ function subjectOf(raw: Raw): Subject {
     lineage: raw.lineage === null ? null : text(raw.lineage),
     owner: text(raw.owner),
   };
+}
+
+function verdictOf(value: unknown): Verdict | null {
+  return VERDICTS.find((verdict) => verdict === value) ?? null;
 }
 
 function severityOf(value: unknown): Severity {

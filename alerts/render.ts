@@ -118,6 +118,10 @@ function factsOf(alert: Alert): Pair[] {
     { label: 'Status', value: alert.status },
     { label: 'Found by', value: oneLine(alert.detectors.join(', '), 200) },
   );
+  if (alert.heldBack !== null) {
+    const { detector, needed } = alert.heldBack;
+    facts.push({ label: 'Held back', value: `by the alert budget: ${oneLine(detector, 60)} pages above ${needed}` });
+  }
   if (alert.openedAt === alert.lastSeen) facts.push({ label: 'Seen', value: utc(alert.lastSeen) });
   else
     facts.push({ label: 'First seen', value: utc(alert.openedAt) }, { label: 'Last seen', value: utc(alert.lastSeen) });

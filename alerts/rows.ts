@@ -37,6 +37,7 @@ export function encodeLogEntry(entry: LogEntry): string {
     entry.note,
     entry.by,
     entry.resolvedAs ?? '',
+    entry.needed,
   ]);
 }
 

@@ -2,9 +2,11 @@ import type { AlertsConfig } from '../config/index.ts';
 import { stableId } from '../core/index.ts';
 import type { NotificationJob, Queues } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
+import { BUDGET_WINDOW_MS, heldBack, type Thresholds } from './budget.ts';
 import { historiesOf, type LogEntry, stateAfter } from './history.ts';
 import { planNotifications } from './notify.ts';
-import { type AlertChange, FOLD_WINDOW_MS, fold, subjectKey } from './policy.ts';
+import { readPast } from './past.ts';
+import { type AlertChange, FOLD_WINDOW_MS, fold, PAGING_SEVERITIES, subjectKey } from './policy.ts';
 import { changedSince, type FoundFinding, historyNear, historyOf, notificationsOf, unfolded } from './queries.ts';
 import { encodeLogEntry } from './rows.ts';
 
@@ -25,6 +27,8 @@ export interface RunContext {
   readonly store: Store;
   readonly queues: Pick<Queues, 'notify'>;
   readonly config: AlertsConfig;
+  /** Of every detector: what a budget compares findings by. */
+  readonly thresholds: Thresholds;
 }
 
 /** FoldStep is what the first step of a run did. */
@@ -32,6 +36,8 @@ export interface FoldStep {
   readonly changes: readonly AlertChange<FoundFinding>[];
   /** The whole logs of the alerts that changed. */
   readonly histories: ReadonlyMap<string, readonly LogEntry[]>;
+  /** Findings that the alert budget keeps from paging: id, and the surprise that each had to exceed. */
+  readonly held: ReadonlyMap<string, number>;
   /** More findings wait than one run takes. */
   readonly more: boolean;
 }
@@ -44,7 +50,7 @@ export async function foldNew(context: RunContext, now: number, lookbackMs: numb
   const { store } = context;
   const since = now - lookbackMs;
   const found = await store.read(unfolded, { since, logSince: since - DAY_MS, limit: FINDINGS_PER_RUN });
-  if (found.length === 0) return { changes: [], histories: new Map(), more: false };
+  if (found.length === 0) return { changes: [], histories: new Map(), held: new Map(), more: false };
 
   const times = found.map((finding) => finding.time);
   const log = await store.read(historyNear, {
@@ -54,12 +60,25 @@ export async function foldNew(context: RunContext, now: number, lookbackMs: numb
   });
   const histories = historiesOf(log);
   const { changes } = fold(found, [...histories.values()].map(stateAfter));
-  const entries = changes.map((change) => logEntryOf(change, now));
+  const held = await holdBack(context, changes);
+  const entries = changes.map((change) => logEntryOf(change, now, held.get(change.finding.id) ?? 0));
   await store.insert('alert_log', entries.map(encodeLogEntry), insertToken(entries));
 
   const touched = new Map<string, LogEntry[]>();
   for (const [alert, added] of historiesOf(entries)) touched.set(alert, [...(histories.get(alert) ?? []), ...added]);
-  return { changes, histories: touched, more: found.length === FINDINGS_PER_RUN };
+  return { changes, histories: touched, held, more: found.length === FINDINGS_PER_RUN };
+}
+
+/** What pages is judged against all that did, or would have; without a budget nothing is read. */
+async function holdBack(
+  { store, config, thresholds }: RunContext,
+  changes: readonly AlertChange<FoundFinding>[],
+): Promise<ReadonlyMap<string, number>> {
+  const paging = changes.filter(({ finding }) => PAGING_SEVERITIES.includes(finding.severity));
+  if (config.budget === null || paging.length === 0) return new Map();
+  const earliest = Math.min(...paging.map(({ finding }) => finding.time));
+  const past = await readPast(store, earliest - BUDGET_WINDOW_MS, earliest, thresholds);
+  return heldBack(paging, past, config.budget, thresholds);
 }
 
 /** changedHistories reads the logs of every alert that changed lately: a message lost in a crash is found in them again. */
@@ -107,7 +126,7 @@ export function insertToken(entries: readonly LogEntry[]): string {
   return `alert_log ${stableId(entries.map((e) => `${e.alert} ${e.kind} ${e.detection} ${e.by} ${e.note} ${e.resolvedAs ?? ''}`))}`;
 }
 
-function logEntryOf(change: AlertChange<FoundFinding>, now: number): LogEntry {
+function logEntryOf(change: AlertChange<FoundFinding>, now: number, needed: number): LogEntry {
   const { finding } = change;
   return {
     recordedAt: now,
@@ -122,6 +141,7 @@ function logEntryOf(change: AlertChange<FoundFinding>, now: number): LogEntry {
     note: '',
     by: '',
     resolvedAs: null,
+    needed,
     detector: finding.detector,
     detectedAt: finding.detectedAt,
   };

@@ -98,7 +98,7 @@ async function list(invocation: Invocation, io: Io): Promise<number> {
   }
   const rows = page.alerts.map((a) => [
     a.id,
-    a.status,
+    a.held_back === null ? a.status : `${a.status}, held back`,
     a.severity,
     a.last_seen.slice(0, 16).replace('T', ' '),
     a.owner,

@@ -81,6 +81,7 @@ function demoConfig(config: Config, dataDir: string, receiver: DemoReceiver, own
     alerts: {
       // The fleet's last day may page; four weeks before it only teach. In a file of the user's everything may page.
       maxAgeMs: own ? null : DAY_MS + 10 * 60_000,
+      budget: null,
       channels: {
         demo: { type: 'webhook', url: receiver.url, secrets: [receiver.secret], allowPrivateNetwork: true },
       },

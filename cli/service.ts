@@ -14,7 +14,7 @@ import {
   systemClock,
   TokenwatchError,
 } from '../core/index.ts';
-import { openDetectors } from '../detectors/index.ts';
+import { openDetectors, thresholdsOf } from '../detectors/index.ts';
 import { createKeys, FIRST_KEY_FILE, type Ingest, openIngest } from '../ingest/index.ts';
 import { openQueues, type Queues } from '../queues/index.ts';
 import { openStore, type Store } from '../store/index.ts';
@@ -98,7 +98,7 @@ export async function startService(config: Config, options: ServiceOptions = {})
 
     const ingest = roles.includes('ingest') ? await openIngest({ ...parts, history: store }) : null;
     if (ingest !== null) opened.push({ what: 'ingest', close: () => ingest.close() });
-    const alerts = openAlerts(parts);
+    const alerts = openAlerts({ ...parts, thresholds: thresholdsOf(config.detectors) });
     opened.push({
       what: 'alerts',
       // Not awaited: sends that finish by themselves may, while the queues wait for their jobs.

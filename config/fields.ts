@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
+import type { AlertBudget } from './types.ts';
+import { BUDGET_MOST, formatDuration, formatSize, parseBudget, parseDuration, parseSize } from './units.ts';
 
 /** Field is the kind of value that one key takes: how it is read, and what is allowed in words. */
 export interface Field<T> {
@@ -48,6 +49,14 @@ export function size(minBytes: number, maxBytes: number): Field<number> {
   return field(`a size from ${formatSize(minBytes)} to ${formatSize(maxBytes)}`, (value) => {
     const bytes = typeof value === 'string' ? parseSize(value) : null;
     return bytes !== null && bytes >= minBytes && bytes <= maxBytes ? bytes : undefined;
+  });
+}
+
+/** budget is `5 per week` or `2 per day`, or `none`, which gives null. */
+export function budget(): Field<AlertBudget | null> {
+  return field(`a whole number from 1 to ${BUDGET_MOST} per day or per week, such as 5 per week, or none`, (value) => {
+    if (value === 'none') return null;
+    return (typeof value === 'string' ? parseBudget(value) : null) ?? undefined;
   });
 }
 

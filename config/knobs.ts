@@ -1,6 +1,7 @@
 import { SEVERITIES } from '../core/index.ts';
 import {
   address,
+  budget,
   choice,
   duration,
   type Field,
@@ -94,6 +95,11 @@ export const KNOBS = {
     duration(1_000, 36_500 * DAY, 'none'),
     '1h',
     'Events older than this teach the baselines but page nobody.',
+  ),
+  'alerts.budget': knob(
+    budget(),
+    'none',
+    'How many alerts may page. With a budget the weakest are held back: recorded and shown, but sent as `low` ones are. See docs/operations.md.',
   ),
   'alerts.channels.*.type': required(choice(['webhook', 'slack', 'email']), 'What kind of channel it is.'),
   'alerts.channels.*.url': required(

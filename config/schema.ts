@@ -68,9 +68,17 @@ const detector = z
 
 const alerts = section({
   max_age: preset(KNOBS['alerts.max_age']),
+  budget: preset(KNOBS['alerts.budget']),
   channels: z.record(z.string().regex(NAME), channel).prefault({}),
   routes: z.array(route).prefault([]),
-}).transform((raw): AlertsConfig => ({ maxAgeMs: raw.max_age, channels: raw.channels, routes: raw.routes }));
+}).transform(
+  (raw): AlertsConfig => ({
+    maxAgeMs: raw.max_age,
+    budget: raw.budget,
+    channels: raw.channels,
+    routes: raw.routes,
+  }),
+);
 
 /** schema reads the file's shape (after variables are filled in) into the configuration's, paths still as they were written. */
 export const schema = section({

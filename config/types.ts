@@ -47,9 +47,17 @@ export interface DetectorConfig {
 export interface AlertsConfig {
   /** Events older than this teach the baselines but page nobody; null: no limit. */
   readonly maxAgeMs: number | null;
+  /** How many alerts may page; null: as many as there are. */
+  readonly budget: AlertBudget | null;
   readonly channels: Readonly<Record<string, ChannelConfig>>;
   /** The first route that matches decides; an alert that matches none is recorded and sent nowhere. */
   readonly routes: readonly Route[];
+}
+
+/** AlertBudget is how many alerts may page in each day or week. */
+export interface AlertBudget {
+  readonly count: number;
+  readonly periodMs: number;
 }
 
 /** Route sends alerts that match every list it gives to its channels; an absent list matches all. */

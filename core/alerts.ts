@@ -53,6 +53,13 @@ export interface Detection {
   readonly sql: string;
 }
 
+/** HeldBack says why an alert does not page: what the alert budget asks of the detector that found it last. */
+export interface HeldBack {
+  readonly detector: string;
+  /** The surprise that a finding of this detector had to exceed to page at that time. */
+  readonly needed: number;
+}
+
 /** AlertStatus is where an alert stands with the people who handle it. */
 export type AlertStatus = 'open' | 'acknowledged' | 'resolved';
 
@@ -75,6 +82,8 @@ export interface Alert {
   readonly detectors: readonly string[];
   readonly openedAt: number;
   readonly lastSeen: number;
+  /** Null unless the alert budget keeps it from paging. */
+  readonly heldBack: HeldBack | null;
   readonly detections: readonly Detection[];
 }
 
@@ -114,6 +123,7 @@ export function toApiAlert(alert: Alert) {
     detectors: alert.detectors,
     opened_at: new Date(alert.openedAt).toISOString(),
     last_seen: new Date(alert.lastSeen).toISOString(),
+    held_back: alert.heldBack,
     detections: alert.detections.map(toApiDetection),
   };
 }

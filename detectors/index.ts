@@ -10,6 +10,7 @@ import { subjectsToJudge } from './subjects.ts';
 
 export { type Detector, type Example, type Param, type Scope, scopeOf } from './contract.ts';
 export { DETECTORS } from './registry.ts';
+export { thresholdsOf } from './run.ts';
 
 /** Batches judged together at most: a backlog is caught up in few, large looks. */
 const MAX_BATCHES = 500;

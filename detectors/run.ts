@@ -21,6 +21,18 @@ export function enabledDetectors(
   }));
 }
 
+/** thresholdsOf is the surprises from which each detector's findings are medium and critical, whether or not it is switched on. */
+export function thresholdsOf(
+  config: Parameters<typeof enabledDetectors>[0],
+): Record<string, { medium: number; critical: number }> {
+  const all = Object.entries(config).map(([id, { params }]) => [id, { enabled: true, params }] as const);
+  return Object.fromEntries(
+    enabledDetectors(Object.fromEntries(all)).flatMap(({ detector: { id }, params: { medium, critical } }) =>
+      medium === undefined || critical === undefined ? [] : [[id, { medium, critical }]],
+    ),
+  );
+}
+
 /** toDetection gives a finding its identity: detector, subject and anchor, so that the same finding is the same row. */
 export function toDetection(detector: string, finding: Finding): Detection {
   const { anchor, ...rest } = finding;

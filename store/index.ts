@@ -50,6 +50,7 @@ const COLUMNS: Record<TableName, readonly string[]> = {
     'note',
     'by',
     'resolved_as',
+    'needed',
   ],
   feedback: [
     'recorded_at',

@@ -15,6 +15,10 @@ export function alertReport(alert: ApiAlert): string {
     `  when      ${alert.opened_at} to ${alert.last_seen}`,
     `  found by  ${alert.detectors.join(', ')}`,
   ];
+  if (alert.held_back !== null) {
+    const { detector, needed } = alert.held_back;
+    lines.push(`  held back by the alert budget: a surprise above ${needed} of ${detector} would have paged`);
+  }
   for (const detection of alert.detections.slice(0, SHOWN_DETECTIONS)) {
     lines.push('', `  ${detection.title}`, `    ${detection.summary}`);
     lines.push(`    observed  ${facts(detection.observed)}`, `    expected  ${facts(detection.expected)}`);

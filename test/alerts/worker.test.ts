@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Thresholds } from '../../alerts/budget.ts';
 import { type Alerts, openAlerts } from '../../alerts/index.ts';
 import { foldNew } from '../../alerts/run.ts';
-import type { AlertsConfig } from '../../config/index.ts';
+import type { AlertsConfig, ChannelConfig } from '../../config/index.ts';
 import { type Clock, createLogger, createMetrics, type Detection, TokenwatchError } from '../../core/index.ts';
 import { NOTIFY_ATTEMPTS, type Queues, RetryLater } from '../../queues/index.ts';
 import type { Store } from '../../store/index.ts';
@@ -27,6 +28,19 @@ afterEach(async () => {
   }
 });
 
+const webhook = (): ChannelConfig => ({
+  type: 'webhook',
+  url: receiver.url,
+  secrets: [],
+  allowPrivateNetwork: true,
+});
+
+/** As the detectors have them. */
+const THRESHOLDS: Thresholds = {
+  'endpoint-spread': { medium: 4, critical: 15 },
+  'geo-novelty': { medium: 3.9, critical: 8 },
+};
+
 /** Bench is one deployment: a store of its own, the shared Redis, a clock that the test moves. */
 interface Bench {
   readonly store: Store;
@@ -46,13 +60,15 @@ async function openBench(config: Partial<AlertsConfig> = {}): Promise<Bench> {
   const clock = { at: T0 + 1_000, now: () => clock.at };
   const alertsConfig: AlertsConfig = {
     maxAgeMs: null,
-    channels: { soc: { type: 'webhook', url: receiver.url, secrets: [], allowPrivateNetwork: true } },
+    budget: null,
+    channels: { soc: webhook() },
     routes: [],
     ...config,
   };
   const another = (over: Store = store, queues: Queues = redis.queues) =>
     openAlerts({
       config: { alerts: alertsConfig },
+      thresholds: THRESHOLDS,
       store: over,
       queues,
       clock,
@@ -186,12 +202,97 @@ describe('from detections to messages', () => {
   });
 });
 
+describe('an alert budget', () => {
+  const WEEK = 7 * 24 * HOUR;
+  const about = (n: number, fields: Partial<Detection> & { at?: number } = {}) =>
+    detection({
+      id: `det_${n}`,
+      subject: { token: `tok_${n}`, lineage: `tok_${n}`, owner: 'acme' },
+      severity: 'medium',
+      at: T0 + n * 1_000,
+      ...fields,
+    });
+  const budget = { count: 2, periodMs: WEEK };
+
+  it('holds the weakest back, shows them with the reason, and pages when one grows over the bar', async () => {
+    const bench = await openBench({ budget });
+    await bench.found(about(1, { surprise: 4.9 }), about(2, { surprise: 4.6 }), about(3, { surprise: 4.4 }));
+    expect(await bench.run()).toEqual(['soc first', 'soc first']);
+    const { alerts } = await bench.alerts.list(page);
+    expect(alerts.map((alert) => [alert.subject.token, alert.status, alert.heldBack])).toEqual([
+      ['tok_3', 'open', { detector: 'endpoint-spread', needed: 4.6 }],
+      ['tok_2', 'open', null],
+      ['tok_1', 'open', null],
+    ]);
+    expect(await bench.alerts.notificationsOf(alerts[0]!.id)).toEqual([]);
+
+    bench.clock.at += 1_000;
+    await bench.found(about(4, { subject: about(3).subject, detector: 'geo-novelty', surprise: 4.55 }));
+    expect(await bench.run()).toEqual(['soc first']);
+    expect(await bench.alerts.get(alerts[0]!.id)).toMatchObject({ heldBack: null, severity: 'medium' });
+  });
+
+  it('never holds back what is critical, or what a rule found', async () => {
+    const bench = await openBench({ budget: { count: 1, periodMs: WEEK } });
+    await bench.found(
+      about(1, { surprise: 6 }),
+      about(2, { severity: 'critical', surprise: 15.1 }),
+      about(3, { severity: 'high', surprise: 0, state: 'learning' }),
+      about(4, { surprise: 5.9 }),
+    );
+    expect(await bench.run()).toEqual(['soc first', 'soc first', 'soc first']);
+  });
+
+  it('is decided once: whoever derives the messages again, later or elsewhere, asks for the same', async () => {
+    const bench = await openBench({ budget: { count: 1, periodMs: WEEK } });
+    await bench.found(about(1, { surprise: 5 }), about(2, { surprise: 4.5 }));
+    expect(await bench.run()).toEqual(['soc first']);
+    bench.clock.at += 1_000;
+    const generous = openAlerts({
+      config: { alerts: { maxAgeMs: null, budget: null, channels: { soc: webhook() }, routes: [] } },
+      ...{ thresholds: THRESHOLDS, store: bench.store, queues: redis.queues, clock: bench.clock },
+      log: createLogger('silent'),
+      metrics: createMetrics(),
+    });
+    expect((await generous.runOnce()).enqueued).toEqual([]);
+  });
+
+  it('makes room again with time', async () => {
+    const bench = await openBench({ budget: { count: 1, periodMs: WEEK } });
+    await bench.found(about(1, { surprise: 5 }), about(2, { surprise: 4.5 }));
+    expect(await bench.run()).toEqual(['soc first']);
+    bench.clock.at += 5 * WEEK;
+    await bench.found(about(3, { surprise: 4.1, at: T0 + 5 * WEEK }));
+    expect(await bench.run()).toEqual(['soc first']);
+  });
+
+  it('says in the metrics what a finding has to exceed to page', async () => {
+    const bench = await openBench({ budget: { count: 1, periodMs: WEEK } });
+    const metrics = createMetrics();
+    const alerts = openAlerts({
+      config: { alerts: { maxAgeMs: null, budget: { count: 1, periodMs: WEEK }, channels: {}, routes: [] } },
+      ...{ thresholds: THRESHOLDS, store: bench.store, queues: redis.queues, clock: bench.clock, metrics },
+      log: createLogger('silent'),
+    });
+    const bars = async () =>
+      [...(await metrics.metrics()).matchAll(/^tokenwatch_alert_bar\{detector="([^"]+)"\} (\S+)$/gm)].map(
+        ([, detector, bar]) => `${detector} ${bar}`,
+      );
+    await alerts.runOnce();
+    expect(await bars()).toEqual(['endpoint-spread 4', 'geo-novelty 3.9']);
+    await bench.found(about(1, { surprise: 5.5 }), about(2, { surprise: 4.5 }));
+    await alerts.runOnce();
+    expect(await bars()).toEqual(['endpoint-spread 5.5', 'geo-novelty 5.4']);
+    expect(await metrics.metrics()).toContain('tokenwatch_findings_held_back_total 1');
+  });
+});
+
 describe('a crash anywhere', () => {
   it('between the alert log and the queue loses nothing: the next run finds the message again', async () => {
     const bench = await openBench();
     await bench.found(detection());
-    const config = { maxAgeMs: null, channels: {}, routes: [] };
-    await foldNew({ store: bench.store, queues: redis.queues, config }, bench.clock.now(), HOUR);
+    const config = { maxAgeMs: null, budget: null, channels: {}, routes: [] };
+    await foldNew({ store: bench.store, queues: redis.queues, config, thresholds: {} }, bench.clock.now(), HOUR);
     // Another process, later: it has nothing to fold, and still knows what to send.
     bench.clock.at += MINUTE;
     const { enqueued, opened } = await bench.another().runOnce();

@@ -53,7 +53,7 @@ describe('a configuration without a file', () => {
         bufferLimitBytes: 256 * 1024 ** 2,
       },
       detectors: {},
-      alerts: { maxAgeMs: 3_600_000, channels: {}, routes: [] },
+      alerts: { maxAgeMs: 3_600_000, budget: null, channels: {}, routes: [] },
       log: { level: 'info' },
     });
   });
@@ -78,6 +78,7 @@ detectors:
   geo-novelty: { enabled: false, min_surprise: 4.5 }
 alerts:
   max_age: none
+  budget: 5 per week
   channels:
     soc: { type: webhook, url: "https://soc.example/hook", secret: "\${HOOK_SECRET}", allow_private_network: true }
     slack: { type: slack, url: "\${SLACK:-https://hooks.slack.example/T0}" }
@@ -98,6 +99,7 @@ alerts:
       detectors: { 'geo-novelty': { enabled: false, params: { min_surprise: 4.5 } } },
       alerts: {
         maxAgeMs: null,
+        budget: { count: 5, periodMs: 604_800_000 },
         channels: {
           soc: { type: 'webhook', url: 'https://soc.example/hook', secrets: [SECRET], allowPrivateNetwork: true },
           slack: { type: 'slack', url: 'https://hooks.slack.example/T0', allowPrivateNetwork: false },
@@ -201,6 +203,10 @@ describe('a mistake', () => {
       '  alerts.routes[0].match.severity[0] (line 1): found "hihg", allowed: info, low, medium, high, critical',
     ],
     [
+      'alerts: { budget: 5 a week }',
+      '  alerts.budget (line 1): found "5 a week", allowed: a whole number from 1 to 10000 per day or per week, such as 5 per week, or none',
+    ],
+    [
       'alerts: { channels: { a: { type: slack, url: "${NOT_SET}" } } }',
       '  alerts.channels.a.url (line 1): the variable NOT_SET is not set; set it, or give a default: ${NOT_SET:-...}',
     ],
@@ -218,6 +224,7 @@ listen: nowhere
 detectors: { x: {} }
 alerts:
   max_age: soon
+  budget: a few
   chanels: {}
   channels:
     a: { type: email, smtp: "http://x", from: me, to: [] }
@@ -225,6 +232,7 @@ alerts:
     expect(found.map((line) => line.trim().split(' ')[0])).toEqual([
       'listen',
       'alerts.max_age',
+      'alerts.budget',
       'alerts.channels.a.smtp',
       'alerts.channels.a.from',
       'alerts.channels.a.to',

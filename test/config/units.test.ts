@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatDuration, formatSize, nearest, parseDuration, parseSize } from '../../config/index.ts';
+import {
+  formatBudget,
+  formatDuration,
+  formatSize,
+  nearest,
+  parseBudget,
+  parseDuration,
+  parseSize,
+} from '../../config/index.ts';
 
 describe('durations and sizes', () => {
   test('what is written is read back as the same number', () => {
@@ -58,4 +66,43 @@ describe('the nearest known word', () => {
     const words = fc.uniqueArray(fc.stringMatching(/^[a-z]{1,12}$/), { minLength: 1 });
     fc.assert(fc.property(words, (list) => nearest(list[0] as string, list) === list[0]));
   });
+});
+
+describe('an alert budget', () => {
+  const budget = fc.record({
+    count: fc.integer({ min: 1, max: 10_000 }),
+    periodMs: fc.constantFrom(86_400_000, 604_800_000),
+  });
+
+  test('is read as it is written', () => {
+    fc.assert(fc.property(budget, (one) => void expect(parseBudget(formatBudget(one))).toEqual(one)));
+    expect(parseBudget('5 per week')).toEqual({ count: 5, periodMs: 604_800_000 });
+    expect(parseBudget(' 2 per day ')).toEqual({ count: 2, periodMs: 86_400_000 });
+    expect(formatBudget(null)).toBe('none');
+  });
+
+  test('is nothing else: what is read says what was written', () => {
+    const near = fc.stringMatching(/^[0-9. -]{0,6} ?(per|a|\/)? ?(day|week|days|month|hour|Week)?$/);
+    fc.assert(
+      fc.property(fc.oneof(near, fc.string()), (text) => {
+        const read = parseBudget(text);
+        if (read !== null) expect(formatBudget(read)).toBe(text.trim());
+      }),
+    );
+  });
+
+  test.each([
+    '0 per week',
+    '-1 per week',
+    '1.5 per week',
+    '05 per week',
+    '5',
+    '5/week',
+    '5 a week',
+    '5 per weeks',
+    '5 per month',
+    '10001 per day',
+    '1e3 per day',
+    '',
+  ])('"%s" is refused', (text) => expect(parseBudget(text)).toBeNull());
 });

@@ -45,8 +45,8 @@ export async function openService(now: number, overrides: Partial<ConsoleContext
   const clock = { at: now, now: () => clock.at };
   const log = createLogger('silent');
   const metrics = createMetrics();
-  const config = { alerts: { maxAgeMs: null, channels: {}, routes: [] } };
-  const alerts = openAlerts({ config, store, queues: redis.queues, clock, log, metrics });
+  const config = { alerts: { maxAgeMs: null, budget: null, channels: {}, routes: [] } };
+  const alerts = openAlerts({ config, thresholds: {}, store, queues: redis.queues, clock, log, metrics });
   const keys = createKeys(store, clock);
   const app = Fastify({ frameworkErrors: frameworkErrors(log) });
   const context = { store, queues: redis.queues, alerts, keys, clock, log, metrics, version: '1.2.3', ...overrides };

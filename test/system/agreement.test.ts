@@ -41,7 +41,7 @@ const file = join(folder, 'fleet.ndjson.gz');
 const log = createLogger('silent');
 const config = {
   ...loadConfig({ env: { TOKENWATCH_LISTEN: '127.0.0.1:0', TOKENWATCH_DATA: testStoreFolder() }, cwd: folder }),
-  alerts: { maxAgeMs: null, channels: {}, routes: [] },
+  alerts: { maxAgeMs: null, budget: null, channels: {}, routes: [] },
 };
 
 /** Found is what both sides must agree on, in one comparable line. */
