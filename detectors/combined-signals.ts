@@ -1,7 +1,7 @@
 import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
-import { baselineOf, bothEnds, intervalOf, learningSentence, sqlLineage } from './explain.ts';
+import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
 import { type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';
@@ -81,7 +81,7 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
     summary:
       `Within ${duration(Math.max(1000, at - from))} ${token} of ${facts.owner} was used ${listed(signals.map(phraseOf))}. ` +
       `Each alone may be chance (${signals.map(({ name, look }) => `${name} ${rounded(look.surprise)}`).join(', ')}); together they are a surprise of ${rounded(surprise)}.` +
-      learningSentence(baseline.learning),
+      baselineSentences(facts, baseline.learning),
     window: { from, to: at },
     observed: Object.fromEntries(
       signals.flatMap(({ name, look }) => [

@@ -1,7 +1,7 @@
 import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
-import { baselineOf, bothEnds, intervalOf, learningSentence, sqlLineage } from './explain.ts';
+import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
 import { type MetValue, type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
 import { expectedCount, upperCount } from './statistics.ts';
@@ -80,7 +80,7 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding |
       `${token} of ${facts.owner} called ${values.length} endpoints new to it within ${duration(at - from)}` +
       `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
       `In ${duration(history)} it had used ${known}; in such a time it meets ${usual <= 0 ? 'none' : `at most ${usual}`}.` +
-      learningSentence(baseline.learning),
+      baselineSentences(facts, baseline.learning),
     window: { from, to: at },
     observed: { new_endpoints: values.length, refused },
     expected: {
@@ -117,7 +117,7 @@ function judgeRush(facts: NoveltyFacts, params: Knobs, index: number): Finding |
       `${token} of ${facts.owner} called ${values.length} different endpoints within ${duration(at - from)}` +
       `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
       `It has no baseline yet; a token that is being set up meets fewer than ${params.rush} in ten minutes.` +
-      learningSentence(baseline.learning),
+      baselineSentences(facts, baseline.learning),
     window: { from, to: at },
     observed: { new_endpoints: values.length, refused },
     expected: {

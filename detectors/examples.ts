@@ -59,6 +59,7 @@ export function exampleFacts(
     hourlyCalls: hours.map(() => 150),
     peersSince: [1, 2, 3, 4, 5].map(() => start),
     fleetPeers: 50,
+    inheritedFrom: [],
     priors: {
       endpoint: { settled: { shape: 0.3, exposure: 100 }, young: { shape: 1, exposure: 0.1 } },
       country: { settled: { shape: 0.1, exposure: 300 }, young: { shape: 0.1, exposure: 30 } },

@@ -53,8 +53,14 @@ function missingWords(historyDays: number, activeDays: number): string {
     .join(' and ');
 }
 
-/** learningSentence tells a reader of a message that a baseline is not worth much yet, or was asleep; empty for a known one. */
-export function learningSentence(learning: Learning): string {
+/** baselineSentences tell a reader of a message that a baseline was inherited, is not worth much yet, or was asleep; empty for one's own, known one. */
+export function baselineSentences(facts: Pick<NoveltyFacts, 'inheritedFrom'>, learning: Learning): string {
+  const [from] = facts.inheritedFrom;
+  const heir = ` Its habits are those of ${from}, which fell silent when it began: it was taken for the successor (inferred).`;
+  return `${from === undefined ? '' : heir}${learningSentence(learning)}`;
+}
+
+function learningSentence(learning: Learning): string {
   if (learning.state === 'dormant') return ' It had not been used for 30 days before.';
   if (learning.state === 'known') return '';
   return ` It is still being learnt${learning.since === null ? '' : ` since ${learning.since.slice(0, 10)}`}: ${learning.missing} to go.`;
@@ -78,6 +84,7 @@ export function baselineOf(facts: NoveltyFacts, at: number, values: readonly Met
     learning,
     owner_tokens: peersAt(facts, at) + 1,
     shared_by: [...sharing].slice(0, NAMED_PEERS),
+    ...(facts.inheritedFrom.length === 0 ? {} : { inherited_from: facts.inheritedFrom }),
   };
 }
 
@@ -88,7 +95,9 @@ export function bothEnds(rows: readonly EvidenceRow[], most: number): EvidenceRo
   return [...rows.slice(0, half), ...rows.slice(half - most)];
 }
 
-/** sqlLineage is the SQL condition that finds the rows of a finding's lineage. */
-export function sqlLineage(facts: Pick<NoveltyFacts, 'lineage'>): string {
-  return `lineage = ${sqlText(facts.lineage)}`;
+/** sqlLineage is the SQL condition that finds what a lineage has met, and what those whose habits it has met before it. */
+export function sqlLineage({ lineage, inheritedFrom }: Pick<NoveltyFacts, 'lineage' | 'inheritedFrom'>): string {
+  return inheritedFrom.length === 0
+    ? `lineage = ${sqlText(lineage)}`
+    : `lineage IN (${[lineage, ...inheritedFrom].map(sqlText).join(', ')})`;
 }

@@ -1,5 +1,6 @@
-import type { Detection } from '../core/index.ts';
+import { type Detection, stableId } from '../core/index.ts';
 import { defineQuery, type Store, text } from '../store/index.ts';
+import type { Successions } from './succession.ts';
 
 const known = defineQuery<{ ids: string[] }, string>(
   'known_detections',
@@ -28,6 +29,22 @@ function encodeDetection(d: Detection, detectedAt: number): string {
     d.sql,
     new Date(detectedAt).toISOString(),
   ]);
+}
+
+/**
+ * storeSuccessions writes down what was inferred at the start of `day`, for people to see: nothing is judged by it. The row without a
+ * lineage says that the day was looked at, so that what is no longer inferred ends.
+ */
+export async function storeSuccessions(
+  store: Pick<Store, 'insert'>,
+  day: number,
+  successions: Successions,
+): Promise<void> {
+  const date = new Date(day).toISOString().slice(0, 10);
+  const rows = [{ owner: '', lineage: '', predecessor: '', since: day }, ...successions.values()].map((one) =>
+    JSON.stringify([date, one.owner, one.lineage, one.predecessor, new Date(one.since).toISOString()]),
+  );
+  await store.insert('successions', rows, `successions ${stableId(rows)}`);
 }
 
 /** storeDetections keeps those that are not there yet: the first finding of an id stands. Returns the new ones. */

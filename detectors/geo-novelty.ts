@@ -2,7 +2,7 @@ import { defineQuery, num, text } from '../store/index.ts';
 import { HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
-import { baselineOf, bothEnds, intervalOf, learningSentence, sqlLineage } from './explain.ts';
+import { baselineOf, baselineSentences, bothEnds, intervalOf } from './explain.ts';
 import { callsBefore, type MetValue, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
 import { combinedSurprise, lookAt, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
@@ -209,7 +209,7 @@ function judgeCountry(
       (count > 1
         ? ` It made ${count} calls from there within ${duration(at - value.met)}; ${rounded(callsPerHour)} an hour are usual.`
         : '') +
-      learningSentence(baseline.learning),
+      baselineSentences(facts, baseline.learning),
     window: { from: value.met, to: at },
     observed: {
       country: value.value,
@@ -252,7 +252,7 @@ function countrySql(facts: NoveltyFacts, country: string, from: number, to: numb
     `SELECT uniqExactIf(id, ${there}) AS calls, countIf(country NOT IN ('', ${sqlText(country)})) > 0 AS also_from_known_country, ` +
     `minIf(time, ${there}) AS first, maxIf(time, ${there}) AS last, ` +
     `groupArraySortedIf(100)((time, ip, endpoint, status, user_agent), ${there}) AS first_calls FROM events ` +
-    `WHERE ${sqlLineage(facts)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)}`
+    `WHERE lineage = ${sqlText(facts.lineage)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)}`
   );
 }
 

@@ -2,8 +2,9 @@ import type { Config } from '../config/index.ts';
 import { type Clock, Counter, type Detection, Gauge, Histogram, type Logger, type Registry } from '../core/index.ts';
 import type { Queues, RunResult, Workers } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
+import { DAY_MS } from './baseline.ts';
 import { type Scope, scopeOf } from './contract.ts';
-import { storeDetections } from './findings.ts';
+import { storeDetections, storeSuccessions } from './findings.ts';
 import { fleetAt } from './prior.ts';
 import { enabledDetectors, judgeScope } from './run.ts';
 import { subjectsToJudge } from './subjects.ts';
@@ -70,6 +71,17 @@ export function openDetectors(context: DetectorsContext): Detectors {
   });
   for (const { detector } of enabled) broken.set({ detector: detector.id }, 0);
 
+  let recorded = { day: Number.NEGATIVE_INFINITY, pairs: '' };
+  const record = async (at: number): Promise<void> => {
+    const day = Math.floor(at / DAY_MS) * DAY_MS;
+    if (day < recorded.day) return;
+    const { successions } = await fleetAt(store, at);
+    const pairs = [...successions.values()].map(({ lineage, predecessor }) => `${lineage} ${predecessor}`).join('\n');
+    if (day === recorded.day && pairs === recorded.pairs) return;
+    await storeSuccessions(store, day, successions);
+    recorded = { day, pairs };
+  };
+
   // A look that failed may have been too large: fewer batches are tried next, and more again once that went well.
   let limit = MAX_BATCHES;
   const runOnce = async (): Promise<RunResult> => {
@@ -98,6 +110,7 @@ export function openDetectors(context: DetectorsContext): Detectors {
         broken.set({ detector: detector.id }, result.broken.some((one) => one.detector === detector.id) ? 1 : 0);
       for (const detection of await storeDetections(store, result.detections, now))
         found.inc({ detector: detection.detector, severity: detection.severity });
+      await record(scope.to);
       // Also when nothing was new: the run before may have died between storing and waking.
       if (result.detections.length > 0) await queues.wakeAlerts();
       stop();

@@ -2,6 +2,7 @@ import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
 import type { Reads, Scope } from './contract.ts';
 import { FACETS, type Facet, fleetAt, type Prior } from './prior.ts';
+import { inheritActivity, inheritValues, predecessorsOf } from './succession.ts';
 
 /** MetValue is one value that a lineage met. `met` is its first meeting, epoch milliseconds. */
 export interface MetValue {
@@ -39,6 +40,8 @@ export interface NoveltyFacts {
   readonly fleetPeers: number;
   /** What the fleet's own history says about meeting new values. */
   readonly priors: Readonly<Record<Facet, Prior>>;
+  /** Lineages whose habits count as its own, the nearest first: it took over from them undeclared, as was inferred when the day began. */
+  readonly inheritedFrom: readonly string[];
 }
 
 interface Candidate {
@@ -58,6 +61,8 @@ const NAMED = 'SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array
 interface CandidateParams extends Record<string, unknown> {
   fresh: number;
   knownBefore: number;
+  /** Lineages that are younger, but took over from one that is known. */
+  heirs: string[];
   rush: number;
 }
 
@@ -72,7 +77,7 @@ const candidatesAmong = (subjects: string) =>
    )
    GROUP BY owner, lineage
    HAVING
-     (min(met) < fromUnixTimestamp64Milli({knownBefore:Int64}) AND (
+     ((min(met) < fromUnixTimestamp64Milli({knownBefore:Int64}) OR has({heirs:Array(String)}, lineage)) AND (
        countIf(facet IN ('country', 'client') AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
        OR (countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0 AND (
          countIf(facet = 'network' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
@@ -240,7 +245,10 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
   const { subjects } = scope;
   if (scope.usage === 0 || subjects?.length === 0) return [];
   const fresh = scope.within.from - OPEN_MS;
-  const params = { fresh, knownBefore: scope.within.to - KNOWN_AFTER_MS, rush: RUSH_ENDPOINTS };
+  const knownBefore = scope.within.to - KNOWN_AFTER_MS;
+  const { successions } = await fleetAt(reads, scope.within.from);
+  const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(({ lineage }) => lineage);
+  const params = { fresh, knownBefore, heirs, rush: RUSH_ENDPOINTS };
   const found =
     subjects === null
       ? await reads.read(candidatesOfBatches, {
@@ -266,18 +274,27 @@ async function gatherSlice(
   fresh: number,
   found: readonly Candidate[],
 ): Promise<NoveltyFacts[]> {
+  const fleet = await fleetAt(reads, scope.within.from);
+  const inherits = new Map(found.map(({ lineage }) => [lineage, predecessorsOf(fleet.successions, lineage)]));
   const params = {
     owners: [...new Set(found.map((row) => row.owner))],
-    lineages: [...new Set(found.map((row) => row.lineage))],
+    lineages: [...new Set([...inherits].flatMap(([lineage, predecessors]) => [lineage, ...predecessors]))],
   };
-  const [values, active, lineages, fleet] = await Promise.all([
+  const [values, active, lineages] = await Promise.all([
     reads.read(metValues, params),
     reads.read(activity, params),
     reads.read(ownerLineages, { owners: params.owners }),
-    fleetAt(reads, scope.within.from),
   ]);
   const ownerOf = new Map(found.map((row) => [row.lineage, row.owner]));
-  const valuesOf = grouped(values, (value) => value.lineage);
+  // What a predecessor did later in the day was not known when the day began.
+  const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
+  const ownValues = grouped(values, (value) => value.lineage);
+  const valuesOf = new Map(
+    found.map(({ lineage }) => {
+      const inherited = (inherits.get(lineage) ?? []).flatMap((one) => ownValues.get(one) ?? []);
+      return [lineage, inheritValues(ownValues.get(lineage) ?? [], inherited, day)];
+    }),
+  );
   // The day before is asked about too: a walk is judged by all that it met.
   const asked = [...valuesOf.values()].flatMap((list) =>
     list.filter((value) => value.met >= fresh - DAY_MS).slice(-MAX_FRESH_VALUES),
@@ -288,7 +305,14 @@ async function gatherSlice(
   const peersOf = new Map(peerRows.map((row) => [`${row.facet}\n${row.lineage}\n${row.value}`, row]));
   const activeOf = new Map(active.map((row) => [row.lineage, row]));
   const lineagesOf = grouped(lineages, (row) => row.owner);
+  const idle = { hours: [], calls: [] };
   return found.map(({ owner, lineage }) => {
+    const inheritedFrom = inherits.get(lineage) ?? [];
+    const used = inheritActivity(
+      activeOf.get(lineage) ?? idle,
+      inheritedFrom.map((one) => activeOf.get(one) ?? idle),
+      day,
+    );
     const met = grouped(
       (valuesOf.get(lineage) ?? []).map((value) => {
         const known = peersOf.get(`${value.facet}\n${lineage}\n${value.value}`);
@@ -303,6 +327,7 @@ async function gatherSlice(
       (value) => value.facet,
     );
     const family = lineagesOf.get(owner) ?? [];
+    const own = new Set([lineage, ...inheritedFrom]);
     return {
       owner,
       lineage,
@@ -311,11 +336,12 @@ async function gatherSlice(
         Facet,
         MetValue[]
       >,
-      activeHours: activeOf.get(lineage)?.hours ?? [],
-      hourlyCalls: activeOf.get(lineage)?.calls ?? [],
-      peersSince: family.filter((row) => row.lineage !== lineage).map((row) => row.tokens[0]?.since ?? 0),
+      activeHours: used.hours,
+      hourlyCalls: used.calls,
+      peersSince: family.filter((row) => !own.has(row.lineage)).map((row) => row.tokens[0]?.since ?? 0),
       fleetPeers: fleet.lineages,
       priors: fleet.priors,
+      inheritedFrom,
     };
   });
 }

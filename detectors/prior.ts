@@ -2,6 +2,7 @@ import { defineQuery, num } from '../store/index.ts';
 import { DAY_MS, KNOWN_AFTER_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
 import { fitGamma, type Gamma } from './statistics.ts';
+import { inferSuccessions, type Successions } from './succession.ts';
 
 /** Facet is a property of calls whose values a token meets over time. */
 export type Facet = (typeof FACETS)[number];
@@ -78,6 +79,8 @@ export interface Fleet {
   /** Lineages in use. */
   readonly lineages: number;
   readonly priors: Readonly<Record<Facet, Prior>>;
+  /** Who took over from whom without having been declared. */
+  readonly successions: Successions;
 }
 
 /** Days that are kept: late events ask for yesterday, a backtest for one after another. */
@@ -107,8 +110,15 @@ export function fleetAt(reads: Reads, at: number): Promise<Fleet> {
 async function fitFleet(reads: Reads, day: number): Promise<Fleet> {
   const [lineages = 0] = await reads.read(fleetSize, { before: day });
   const every = Math.max(1, Math.ceil(lineages / PRIOR_SAMPLE));
-  const priors = await Promise.all(FACETS.map((facet) => fitPrior(reads, facet, day, every)));
-  return { lineages, priors: Object.fromEntries(FACETS.map((facet, i) => [facet, priors[i]])) as Record<Facet, Prior> };
+  const [successions, ...priors] = await Promise.all([
+    inferSuccessions(reads, day),
+    ...FACETS.map((facet) => fitPrior(reads, facet, day, every)),
+  ]);
+  return {
+    lineages,
+    priors: Object.fromEntries(FACETS.map((facet, i) => [facet, priors[i]])) as Record<Facet, Prior>,
+    successions,
+  };
 }
 
 async function fitPrior(reads: Reads, facet: Facet, day: number, every: number): Promise<Prior> {

@@ -9,6 +9,7 @@ const ANALYST_TABLES: ReadonlySet<string> = new Set([
   'alerts',
   'feedback',
   'notifications',
+  'successions',
   'tokens',
   'token_endpoints',
   'token_clients',

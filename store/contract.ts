@@ -7,6 +7,7 @@ export type TableName =
   | 'alert_log'
   | 'feedback'
   | 'notifications'
+  | 'successions'
   | 'access_keys';
 
 /** Query is a named read: its SQL with typed `{param:Type}` placeholders, and what turns an engine's row into ours. */

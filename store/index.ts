@@ -80,6 +80,7 @@ const COLUMNS: Record<TableName, readonly string[]> = {
     'at',
     'delay_ms',
   ],
+  successions: ['as_of', 'owner', 'lineage', 'predecessor', 'since'],
   access_keys: ['id', 'hash', 'name', 'scopes', 'status', 'created_at', 'expires_at', 'updated_at'],
 };
 

@@ -1,0 +1,267 @@
+import { defineQuery, num, text } from '../store/index.ts';
+import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, learningState, VOCABULARY_MS } from './baseline.ts';
+import type { Reads } from './contract.ts';
+
+/** Succession says that a lineage took over another one's habits without having been declared its replacement. */
+export interface Succession {
+  readonly owner: string;
+  readonly lineage: string;
+  readonly predecessor: string;
+  /** First call of the lineage, epoch milliseconds. */
+  readonly since: number;
+}
+
+/** Successions are what was inferred at the start of a day, by the lineage that took over. */
+export type Successions = ReadonlyMap<string, Succession>;
+
+/** A lineage that began within this time may have taken over from another. */
+const HEIR_AGE_MS = 30 * DAY_MS;
+/** It is looked at once it has been used for this long. */
+const HEIR_SETTLED_MS = HOUR_MS;
+/** The predecessor may be heard for this long after its successor began, */
+const OVERLAP_MS = 15 * 60_000;
+/** and may have been silent for this long before: a weekend. */
+const GAP_MS = 3 * DAY_MS;
+
+/** Of what the successor met on its first day, this much its predecessor must have known: endpoints, networks, countries; every client. */
+const KNOWN_SHARE = 0.9;
+/** What they share was this much of the predecessor's calls. */
+const CALLS_SHARE = 0.5;
+
+/** Bounds: successors of one owner and predecessors of each that are looked at, and pairs altogether. */
+const MAX_HEIRS_OF_OWNER = 200;
+const MAX_PASTS_OF_HEIR = 20;
+const MAX_PAIRS = 5_000;
+/** Lineages asked about in one query. */
+const SLICE = 500;
+/** Links that are followed back from one token. */
+const MAX_LINKS = 4;
+
+interface Pair extends Succession {
+  /** Start of the last hour before the day in which the predecessor was used. */
+  readonly silentFrom: number;
+}
+
+interface PairParams extends Record<string, unknown> {
+  day: number;
+  from: number;
+  before: number;
+}
+
+const HEIRS = `
+  SELECT owner, lineage, min(first_seen) AS first
+  FROM rollup_tokens
+  GROUP BY owner, lineage
+  HAVING first >= fromUnixTimestamp64Milli({from:Int64}) AND first < fromUnixTimestamp64Milli({before:Int64})
+  ORDER BY first DESC
+  LIMIT ${MAX_HEIRS_OF_OWNER} BY owner`;
+
+/**
+ * Who began when which other lineage of the owner had just fallen silent. Only hours before the day count: a predecessor that is heard
+ * again later was silent all the same, as far as anybody knew; the hours are read for those alone.
+ */
+const handovers = defineQuery<PairParams, Pair>(
+  'succession_handovers',
+  `SELECT heir.owner AS owner, heir.lineage AS lineage, past.lineage AS predecessor,
+     toUnixTimestamp64Milli(heir.first) AS since, toUnixTimestamp(past.last_hour) * 1000 AS silent_from
+   FROM (${HEIRS}) AS heir
+   INNER JOIN (
+     SELECT used.owner AS owner, used.lineage AS lineage, used.first AS first,
+       if(used.last < fromUnixTimestamp64Milli({day:Int64}), toDateTime(toStartOfHour(used.last), 'UTC'), heard.last_hour) AS last_hour
+     FROM (
+       SELECT owner, lineage, min(first_seen) AS first, max(last_seen) AS last
+       FROM rollup_tokens
+       WHERE owner IN (SELECT owner FROM (${HEIRS}))
+       GROUP BY owner, lineage
+     ) AS used
+     LEFT JOIN (
+       SELECT owner, lineage, max(hour) AS last_hour
+       FROM rollup_hours
+       WHERE owner IN (SELECT owner FROM (${HEIRS})) AND hour < fromUnixTimestamp64Milli({day:Int64})
+         AND lineage IN (SELECT lineage FROM rollup_tokens WHERE last_seen >= fromUnixTimestamp64Milli({day:Int64}))
+       GROUP BY owner, lineage
+     ) AS heard ON heard.owner = used.owner AND heard.lineage = used.lineage
+   ) AS past ON past.owner = heir.owner
+   WHERE past.lineage != heir.lineage
+     AND past.first < heir.first - toIntervalMillisecond(${KNOWN_AFTER_MS})
+     AND past.last_hour >= heir.first - toIntervalMillisecond(${GAP_MS})
+     AND past.last_hour <= heir.first + toIntervalMillisecond(${OVERLAP_MS})
+   ORDER BY owner, lineage, silent_from DESC, predecessor
+   LIMIT ${MAX_PASTS_OF_HEIR} BY owner, lineage
+   LIMIT ${MAX_PAIRS}`,
+  (raw) => ({
+    owner: text(raw.owner),
+    lineage: text(raw.lineage),
+    predecessor: text(raw.predecessor),
+    since: num(raw.since),
+    silentFrom: num(raw.silent_from),
+  }),
+);
+
+/** Habit is one value of a facet that a lineage has met, with the calls made with it. */
+export interface Habit {
+  readonly facet: string;
+  readonly value: string;
+  readonly met: number;
+  readonly calls: number;
+}
+
+type LineageParams = Record<string, unknown> & { owners: string[]; lineages: string[]; day: number };
+
+const habitsOf = defineQuery<LineageParams, Habit & { lineage: string }>(
+  'succession_habits',
+  `SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls
+   FROM rollup_facets
+   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+   GROUP BY facet, lineage, value
+   HAVING met < {day:Int64}`,
+  (raw) => ({
+    facet: text(raw.facet),
+    lineage: text(raw.lineage),
+    value: text(raw.value),
+    met: num(raw.met),
+    calls: num(raw.calls),
+  }),
+);
+
+/** The hours in which lineages were used before the day. */
+const hoursOf = defineQuery<LineageParams, { lineage: string; hours: number[] }>(
+  'succession_hours',
+  `SELECT lineage, arraySort(groupUniqArray(toUnixTimestamp(hour))) AS hours
+   FROM rollup_hours
+   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND hour < fromUnixTimestamp64Milli({day:Int64})
+   GROUP BY lineage`,
+  (raw) => ({ lineage: text(raw.lineage), hours: (raw.hours as unknown[]).map((hour) => num(hour) * 1000) }),
+);
+
+/** takesOver tells whether what a lineage met on its first day are a predecessor's habits: its clients, networks, countries and endpoints. */
+export function takesOver(heir: readonly Habit[], past: readonly Habit[], since: number): boolean {
+  const before = new Set(past.filter((habit) => habit.met < since + OVERLAP_MS).map(keyOf));
+  const first = heir.filter((habit) => habit.met < since + VOCABULARY_MS);
+  const known = (facet: string, share: number, needed: boolean): boolean => {
+    const met = first.filter((habit) => habit.facet === facet);
+    if (met.length === 0) return !needed;
+    return met.filter((habit) => before.has(keyOf(habit))).length >= share * met.length;
+  };
+  // A country is not always known, and follows from the network; without a client or a network nothing tells two callers apart.
+  if (!known('endpoint', KNOWN_SHARE, true) || !known('network', KNOWN_SHARE, true)) return false;
+  if (!known('client', 1, true) || !known('country', KNOWN_SHARE, false)) return false;
+  const shared = new Set(first.map(keyOf));
+  let [calls, total] = [0, 0];
+  for (const habit of past) {
+    if (habit.facet !== 'endpoint') continue;
+    total += habit.calls;
+    if (shared.has(keyOf(habit))) calls += habit.calls;
+  }
+  return calls >= CALLS_SHARE * total;
+}
+
+function keyOf({ facet, value }: Habit): string {
+  return `${facet}\n${value}`;
+}
+
+/** usualPause is the pause, in milliseconds, that nine of ten pauses between hours of use do not exceed; an hour at least. */
+export function usualPause(hours: readonly number[]): number {
+  const pauses = hours.slice(1).map((hour, i) => hour - (hours[i] ?? hour));
+  pauses.sort((a, b) => a - b);
+  return Math.max(HOUR_MS, pauses[Math.floor(pauses.length * 0.9)] ?? pauses.at(-1) ?? HOUR_MS);
+}
+
+/**
+ * inferSuccessions says which young lineages took over from which, as far as was known at `day` (epoch milliseconds, the start of a
+ * UTC day). A lineage that could have taken over from two took over from none.
+ */
+export async function inferSuccessions(reads: Reads, day: number): Promise<Successions> {
+  const pairs = await reads.read(handovers, { day, from: day - HEIR_AGE_MS, before: day - HEIR_SETTLED_MS });
+  if (pairs.length === 0) return new Map();
+  const owners = new Map(pairs.flatMap((pair) => [pair.lineage, pair.predecessor].map((one) => [one, pair.owner])));
+  const habits = new Map<string, Habit[]>();
+  for (const habit of await sliced([...owners.keys()], owners, (params) => reads.read(habitsOf, { ...params, day }))) {
+    const list = habits.get(habit.lineage);
+    if (list === undefined) habits.set(habit.lineage, [habit]);
+    else list.push(habit);
+  }
+  const alike = pairs.filter(({ lineage, predecessor, since }) =>
+    takesOver(habits.get(lineage) ?? [], habits.get(predecessor) ?? [], since),
+  );
+  const pasts = [...new Set(alike.map(({ predecessor }) => predecessor))];
+  const hours = await sliced(pasts, owners, (params) => reads.read(hoursOf, { ...params, day }));
+  // Only a known one has habits to take over.
+  const known = hours.filter((row) => learningState(row.hours, day) === 'known');
+  const pauseOf = new Map(known.map((row) => [row.lineage, usualPause(row.hours)]));
+  const found = new Map<string, Succession | null>();
+  for (const { owner, lineage, predecessor, since, silentFrom } of alike) {
+    // Silence says something only once it is longer than this predecessor's usual pauses.
+    if (day - silentFrom - HOUR_MS < (pauseOf.get(predecessor) ?? Number.POSITIVE_INFINITY)) continue;
+    found.set(lineage, found.has(lineage) ? null : { owner, lineage, predecessor, since });
+  }
+  return new Map([...found].filter((entry): entry is [string, Succession] => entry[1] !== null));
+}
+
+async function sliced<R>(
+  lineages: readonly string[],
+  owners: ReadonlyMap<string, string>,
+  ask: (params: { owners: string[]; lineages: string[] }) => Promise<R[]>,
+): Promise<R[]> {
+  const rows: R[] = [];
+  for (let i = 0; i < lineages.length; i += SLICE) {
+    const asked = lineages.slice(i, i + SLICE);
+    rows.push(...(await ask({ owners: [...new Set(asked.map((one) => owners.get(one) ?? ''))], lineages: asked })));
+  }
+  return rows;
+}
+
+/** predecessorsOf are the lineages that a lineage took over from, the nearest first. */
+export function predecessorsOf(successions: Successions, lineage: string): string[] {
+  const found: string[] = [];
+  for (let next = successions.get(lineage); next !== undefined; next = successions.get(next.predecessor)) {
+    if (found.length === MAX_LINKS || found.includes(next.predecessor) || next.predecessor === lineage) break;
+    found.push(next.predecessor);
+  }
+  return found;
+}
+
+/** Met is a value that a lineage met, as the facts of novelty have it. */
+export interface Met extends Habit {
+  readonly lineage: string;
+  readonly failed: number;
+  readonly firstStatus: number;
+}
+
+/**
+ * inheritValues gives a lineage what its predecessors had met before `day`: what both met was met when the first of them did. By first
+ * meeting, as the facts are.
+ */
+export function inheritValues<T extends Met>(own: readonly T[], inherited: readonly T[], day: number): T[] {
+  if (inherited.length === 0) return [...own];
+  const merged = new Map(own.map((met) => [keyOf(met), met]));
+  for (const old of inherited) {
+    if (old.met >= day) continue;
+    const key = keyOf(old);
+    const mine = merged.get(key);
+    const lineage = own[0]?.lineage ?? old.lineage;
+    if (mine === undefined) merged.set(key, { ...old, lineage });
+    else {
+      const first = old.met < mine.met ? old : mine;
+      merged.set(key, { ...first, lineage, calls: mine.calls + old.calls, failed: mine.failed + old.failed });
+    }
+  }
+  return [...merged.values()].sort((a, b) => a.met - b.met || (a.value < b.value ? -1 : 1));
+}
+
+/** Activity is when a lineage was used: starts of hours, epoch milliseconds, sorted, and the calls made in each. */
+export interface Activity {
+  readonly hours: readonly number[];
+  readonly calls: readonly number[];
+}
+
+/** inheritActivity adds the hours in which its predecessors were used before `day` to a lineage's own. */
+export function inheritActivity(own: Activity, inherited: readonly Activity[], day: number): Activity {
+  if (inherited.length === 0) return own;
+  const calls = new Map<number, number>(own.hours.map((hour, i) => [hour, own.calls[i] ?? 0]));
+  for (const past of inherited)
+    for (const [i, hour] of past.hours.entries())
+      if (hour < day) calls.set(hour, (calls.get(hour) ?? 0) + (past.calls[i] ?? 0));
+  const sorted = [...calls].sort(([a], [b]) => a - b);
+  return { hours: sorted.map(([hour]) => hour), calls: sorted.map(([, made]) => made) };
+}
