@@ -1,3 +1,4 @@
+import { quantileSorted } from 'simple-statistics';
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, FORGETTING_MS, HOUR_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
@@ -20,9 +21,17 @@ type Knobs = Params<keyof typeof PARAMS>;
 export type Step = 'issued' | 'rotated' | 'revoked';
 
 const WEEK_MS = 7 * DAY_MS;
-/** An hour's burst, and a day's drift; the better window is taken, and pays for the choice. */
-const WINDOWS_MS = [HOUR_MS, DAY_MS] as const;
-const LOOKS_PENALTY = Math.log10(WINDOWS_MS.length);
+const LONGEST_MS = 3 * DAY_MS;
+/**
+ * An hour's burst, a day's flood, and what drifts up over days. The best window is taken and pays for the choice, a long one
+ * more: days differ in ways that past weeks do not tell. With these, calm weeks of the tuning seeds reach a surprise of 3 in
+ * one hour with steps out of a thousand.
+ */
+const WINDOWS = [
+  { windowMs: HOUR_MS, penalty: 0.5, name: 'an hour' },
+  { windowMs: DAY_MS, penalty: 0.8, name: 'a day' },
+  { windowMs: LONGEST_MS, penalty: 1.5, name: 'three days' },
+] as const;
 /** Steps further apart than this belong to different bursts. */
 const BURST_GAP_MS = 3 * HOUR_MS;
 const HISTORY_MS = 8 * WEEK_MS;
@@ -35,7 +44,7 @@ export interface ChurnFacts {
   readonly firstSeen: number;
   /** Past hours with any step. */
   readonly hours: readonly { readonly hour: number; readonly steps: number }[];
-  /** Steps of the last day and of the scope. */
+  /** Steps of the last three days and of the scope. */
   readonly recent: readonly { readonly time: number; readonly token: string }[];
 }
 
@@ -107,7 +116,7 @@ async function facts(reads: Reads, scope: Scope): Promise<ChurnFacts[]> {
     from: scope.from,
     to: scope.to,
     receivedAt: [...scope.receivedAt],
-    since: from - 2 * DAY_MS,
+    since: from - LONGEST_MS,
     until: to,
   });
   if (recent.length === 0) return [];
@@ -175,13 +184,49 @@ export function seenBefore(
   return Math.max(0, -Math.log10(Math.min(1, (asFull + 1) / (slots + 1))));
 }
 
+/** How full an hour may be to count in full towards a drift: as all but one in twenty of the hours with steps were. */
+const ORDINARY_HOUR = 0.95;
+
+/** ordinaryHour is how many steps an hour before `before` held, its fullest left out; never less than `least`. */
+export function ordinaryHour(facts: Pick<ChurnFacts, 'hours'>, before: number, least: number): number {
+  const usual = facts.hours.filter(({ hour }) => hour < before).map(({ steps }) => steps);
+  return Math.max(
+    least,
+    usual.length === 0
+      ? 0
+      : quantileSorted(
+          usual.sort((a, b) => a - b),
+          ORDINARY_HOUR,
+        ),
+  );
+}
+
+/**
+ * driftCount is how many `times` there are when no clock hour counts for more than `most`: a burst is told by the short
+ * windows, and is no drift for the days after it.
+ */
+export function driftCount(times: readonly number[], most: number): number {
+  const inHour = new Map<number, number>();
+  for (const time of times) inHour.set(Math.floor(time / HOUR_MS), (inHour.get(Math.floor(time / HOUR_MS)) ?? 0) + 1);
+  let count = 0;
+  for (const steps of inHour.values()) count += Math.min(steps, most);
+  return count;
+}
+
 function judge(facts: ChurnFacts, params: Knobs, since: number): Finding[] {
   const findings = new Map<string, Finding>();
   const times = facts.recent.map((step) => step.time);
+  const ordinary = new Map<number, number>();
+  const most = (before: number): number => {
+    const hour = Math.floor(before / HOUR_MS) * HOUR_MS;
+    const known = ordinary.get(hour) ?? ordinaryHour(facts, hour, params.min_steps);
+    ordinary.set(hour, known);
+    return known;
+  };
   for (let index = 0; index < times.length; index++) {
     const at = times[index] ?? 0;
     if (at < since || at - facts.firstSeen < params.learning_days * DAY_MS) continue;
-    const finding = judgeAt(facts, params, times, index);
+    const finding = judgeAt(facts, params, times, index, most);
     if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
   }
   return [...findings.values()];
@@ -189,23 +234,33 @@ function judge(facts: ChurnFacts, params: Knobs, since: number): Finding[] {
 
 const VERB: Record<Step, string> = { issued: 'issued', rotated: 'rotated', revoked: 'revoked' };
 
-function judgeAt(facts: ChurnFacts, params: Knobs, times: readonly number[], index: number): Finding | null {
+function judgeAt(
+  facts: ChurnFacts,
+  params: Knobs,
+  times: readonly number[],
+  index: number,
+  most: (before: number) => number,
+): Finding | null {
   const at = times[index] ?? 0;
-  let best: { windowMs: number; count: number; rate: Gamma; surprise: number } | null = null;
-  for (const windowMs of WINDOWS_MS) {
+  let best: { windowMs: number; name: string; count: number; telling: number; rate: Gamma; surprise: number } | null =
+    null;
+  for (const { windowMs, penalty, name } of WINDOWS) {
     let from = index;
     while (from > 0 && (times[from - 1] ?? 0) > at - windowMs) from--;
     const count = index - from + 1;
     if (count < params.min_steps) continue;
     const rate = churnRate(facts, at, windowMs);
-    const chance = surpriseOfCount(count, 1, rate);
-    const before = seenBefore(facts, at, windowMs, count);
-    const surprise = (before === null ? chance : Math.min(chance, before)) - LOOKS_PENALTY;
-    if (best === null || surprise > best.surprise) best = { windowMs, count, rate, surprise };
+    const telling = windowMs === LONGEST_MS ? driftCount(times.slice(from, index + 1), most(at - windowMs)) : count;
+    const chance = surpriseOfCount(telling, 1, rate);
+    const before = seenBefore(facts, at, windowMs, telling);
+    const surprise = (before === null ? chance : Math.min(chance, before)) - penalty;
+    if (best === null || surprise > best.surprise) best = { windowMs, name, count, telling, rate, surprise };
+    // Nothing is graver: what longer windows say of a flood changes nothing, and they are dear.
+    if (best.surprise >= params.critical) break;
   }
   const severity = best === null ? null : severityOf(best.surprise, params);
   if (best === null || severity === null) return null;
-  const { windowMs, count, rate } = best;
+  const { windowMs, name, count, telling, rate } = best;
   let start = index;
   while (
     start > 0 &&
@@ -217,7 +272,6 @@ function judgeAt(facts: ChurnFacts, params: Knobs, times: readonly number[], ind
   const usual = upperCount(1, rate, 3) - 1;
   const steps = facts.recent.slice(index - count + 1, index + 1);
   const historyDays = rounded((at - facts.firstSeen) / DAY_MS);
-  const windowName = windowMs === HOUR_MS ? 'hour' : 'day';
   return {
     anchor: `burst ${facts.step} ${times[start] ?? at} ${severity}`,
     subject: { token: null, lineage: null, owner: facts.owner },
@@ -225,14 +279,16 @@ function judgeAt(facts: ChurnFacts, params: Knobs, times: readonly number[], ind
     title: `${facts.owner} ${VERB[facts.step]} ${plural(count, 'token')} within ${duration(at - first)}`,
     summary:
       `${facts.owner} ${VERB[facts.step]} ${plural(count, 'token')} within ${duration(at - first)}. ` +
-      `At this ${windowMs === HOUR_MS ? 'hour of the week' : 'time of the week'} it usually makes ${usual <= 0 ? 'none' : `0 to ${usual}`} in ${windowMs === HOUR_MS ? 'an hour' : 'a day'}.`,
+      `At this ${windowMs === HOUR_MS ? 'hour of the week' : 'time of the week'} it usually makes ${usual <= 0 ? 'none' : `0 to ${usual}`} in ${name}.`,
     window: { from: first, to: at },
     observed: { step: facts.step, tokens: count },
     expected: {
       tokens: rounded(expectedCount(1, rate)),
       interval: intervalOf(1, rate),
       at_most: usual,
-      window: windowName,
+      window: name,
+      // Steps that count: in a long window no hour counts for more than an ordinary one.
+      counted: rounded(telling),
       history_days: historyDays,
       // An owner is judged only once it is known; its peers are other businesses.
       learning: {
@@ -288,7 +344,7 @@ export const churnRateDetector = defineDetector<ChurnFacts, keyof typeof PARAMS>
   id: 'churn-rate',
   title: 'An owner issues, rotates or revokes tokens at an unusual rate',
   about:
-    "Counts an owner's issued, rotated and revoked tokens in the last hour and day against the same hours of past weeks " +
+    "Counts an owner's issued, rotated and revoked tokens in the last hour, day and three days against the same hours of past weeks " +
     '(Gamma-Poisson), and against how often as many were seen at any time.',
   runbook:
     'Ask who issued them and for what. Issued in bulk by nobody who knows: treat the issuing account as taken, revoke the new tokens first. ' +

@@ -4,7 +4,7 @@ import { defineDetector, type Finding, type Params, type Reads, type Scope } fro
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf } from './explain.ts';
 import { callsBefore, type MetValue, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
-import { combinedSurprise, lookAt, weighPlace } from './signals.ts';
+import { clientLook, combinedSurprise, lookAt, shared, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
 import { countryName, duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
@@ -53,6 +53,8 @@ export interface Sighting {
   readonly homeAfter: number | null;
   /** Calls from the new country until then, however many. */
   readonly callsUntilHome: number;
+  /** When lineages of other owners with the same home came there, sorted: a region that moves takes them all along. */
+  readonly moved: readonly number[];
 }
 
 /** GeoFacts is NoveltyFacts with what followed the first call from each fresh country. */
@@ -69,7 +71,7 @@ const CALLS_SHAPE = 2;
 
 const sightings = defineQuery<
   { lineages: string[]; countries: string[]; mets: number[]; from: number; to: number },
-  Sighting & { lineage: string }
+  Omit<Sighting, 'moved'> & { lineage: string }
 >(
   'geo_sightings',
   `SELECT
@@ -105,23 +107,81 @@ const sightings = defineQuery<
   }),
 );
 
+/** How long a region may take to move: what runs once in hours comes last. */
+const MOVE_MS = 6 * HOUR_MS;
+
+/** Who else came to the same country from the same home (the country first seen). */
+const moves = defineQuery<
+  {
+    owners: string[];
+    lineages: string[];
+    homes: string[];
+    countries: string[];
+    mets: number[];
+    from: number;
+    to: number;
+  },
+  { lineage: string; country: string; moved: number[] }
+>(
+  'geo_moves',
+  `SELECT fresh.lineage AS lineage, fresh.country AS country, groupArraySorted(100)(mover.met) AS moved
+   FROM (
+     SELECT pair.1 AS owner, pair.2 AS lineage, pair.3 AS home, pair.4 AS country, pair.5 AS met
+     FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {homes:Array(String)}, {countries:Array(String)}, {mets:Array(Int64)})) AS pair)
+   ) AS fresh
+   INNER JOIN (
+     SELECT owner, home, came.1 AS country, came.2 AS met
+     FROM (
+       SELECT owner, lineage, argMin(value, at) AS home, groupArrayIf((value, at), has({countries:Array(String)}, value)) AS coming
+       FROM (
+         SELECT owner, lineage, toString(value) AS value, toUnixTimestamp64Milli(min(first_seen)) AS at
+         FROM rollup_facets
+         WHERE facet = 'country' AND (owner, lineage) IN (
+           SELECT owner, lineage FROM rollup_facets
+           WHERE facet = 'country' AND value IN {countries:Array(String)}
+           GROUP BY owner, lineage, value
+           HAVING min(first_seen) >= fromUnixTimestamp64Milli({from:Int64}) AND min(first_seen) <= fromUnixTimestamp64Milli({to:Int64}))
+         GROUP BY owner, lineage, value
+       )
+       GROUP BY owner, lineage
+     )
+     ARRAY JOIN coming AS came
+   ) AS mover ON mover.country = fresh.country AND mover.home = fresh.home
+   WHERE mover.owner != fresh.owner AND mover.met >= fresh.met - ${MOVE_MS} AND mover.met <= fresh.met + ${OPEN_MS}
+   GROUP BY fresh.lineage, fresh.country`,
+  (raw) => ({ lineage: text(raw.lineage), country: text(raw.country), moved: (raw.moved as unknown[]).map(num) }),
+);
+
 async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
   const open = scope.within.from - OPEN_MS;
   const novelty = await noveltyFacts(reads, scope);
-  const fresh = novelty.flatMap(({ lineage, values }) =>
+  const fresh = novelty.flatMap(({ owner, lineage, values }) =>
     values.country
       .slice(1)
       .filter((value) => value.met >= open)
-      .map((value) => ({ lineage, value })),
+      .map((value) => ({ owner, lineage, home: values.country[0]?.value ?? '', value })),
   );
   if (fresh.length === 0) return [];
-  const rows = await reads.read(sightings, {
+  const from = Math.min(...fresh.map((row) => row.value.met));
+  const asked = {
     lineages: fresh.map((row) => row.lineage),
     countries: fresh.map((row) => row.value.value),
     mets: fresh.map((row) => row.value.met),
-    from: Math.min(...fresh.map((row) => row.value.met)),
     to: scope.within.to,
-  });
+  };
+  const [seen, moving] = await Promise.all([
+    reads.read(sightings, { ...asked, from }),
+    reads.read(moves, {
+      ...asked,
+      owners: fresh.map((row) => row.owner),
+      homes: fresh.map((row) => row.home),
+      from: from - MOVE_MS,
+    }),
+  ]);
+  const rows = seen.map((row) => ({
+    ...row,
+    moved: moving.find(({ lineage, country }) => lineage === row.lineage && country === row.country)?.moved ?? [],
+  }));
   const concerned = new Set(fresh.map((row) => row.lineage));
   return novelty
     .filter(({ lineage }) => concerned.has(lineage))
@@ -163,6 +223,12 @@ function judge(facts: GeoFacts, params: Knobs, since: number): Finding[] {
   return [...findings.values()];
 }
 
+/** movingWith is when others came along in a move of their region. Who brings a new client program is no service that moved. */
+function movingWith(facts: GeoFacts, sighting: Sighting | undefined, met: number, at: number): readonly number[] {
+  const stranger = clientLook(facts, at, at - met + OPEN_MS).values.length > 0;
+  return stranger ? [] : (sighting?.moved ?? []);
+}
+
 function judgeCountry(
   facts: GeoFacts,
   params: Knobs,
@@ -172,7 +238,8 @@ function judgeCountry(
 ): Finding | null {
   // Weighed by what is known at `at`, against the rate before the first meeting.
   const weigh = weighPlace(facts);
-  const look = lookAt(facts, 'country', value.met, WINDOW_MS, (other) => weigh(other, at));
+  const moving = movingWith(facts, sighting, value.met, at);
+  const look = lookAt(facts, 'country', value.met, WINDOW_MS, (other) => weigh(other, at) * shared(moving, at));
   const homeAfter = sighting?.homeAfter ?? null;
   const twoPlaces = homeAfter !== null && homeAfter <= at;
   const token = tokenAt(facts, at);
@@ -224,6 +291,7 @@ function judgeCountry(
       calls_per_hour: rounded(callsPerHour),
       calls: intervalOf(hours, callRate),
       owner_tokens_there_before: value.peersBefore,
+      others_moving_along: moving.filter((time) => time <= at).length,
       ...baseline,
     },
     surprise: rounded(surprise),
@@ -263,7 +331,13 @@ function exampleGeo(shape: Parameters<typeof exampleFacts>[0], homeAfterMs: numb
   return {
     ...made,
     sightings: [
-      { country: 'BR', calls: [call], homeAfter: homeAfterMs === null ? null : met + homeAfterMs, callsUntilHome: 1 },
+      {
+        country: 'BR',
+        calls: [call],
+        homeAfter: homeAfterMs === null ? null : met + homeAfterMs,
+        callsUntilHome: 1,
+        moved: [],
+      },
     ],
   };
 }

@@ -24,9 +24,14 @@ export type Weigh = (value: MetValue, at: number) => number;
 const PEER_DISCOUNT = 0.35;
 
 /** adoption is what the owner's other tokens leave of a first meeting: little where many did the same the same day. */
-export function adoption(value: MetValue, at: number): number {
+export function adoption(value: Pick<MetValue, 'peersRecent'>, at: number): number {
+  return shared(value.peersRecent, at);
+}
+
+/** shared is what is left of a first meeting that others had too, at these moments, by `at`. */
+export function shared(others: readonly number[], at: number): number {
   let adopters = 0;
-  for (const met of value.peersRecent) if (met <= at) adopters++;
+  for (const met of others) if (met <= at) adopters++;
   return PEER_DISCOUNT ** adopters;
 }
 
