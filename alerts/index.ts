@@ -3,7 +3,7 @@ import type { Alert, Clock, Logger, Registry } from '../core/index.ts';
 import type { NotificationJob, Queues, RunResult, Workers } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
 import type { Thresholds } from './budget.ts';
-import { type Bar, currentBar } from './budget-report.ts';
+import { type Bar, type BudgetReport, currentBar, reportBudgets } from './budget-report.ts';
 import { type Channel, createChannel } from './channels/index.ts';
 import { createDeliver } from './deliver.ts';
 import type { Lesson } from './feedback.ts';
@@ -15,6 +15,7 @@ import type { AlertPage, NotificationRecord } from './rows.ts';
 import { changedHistories, enqueueMessages, foldNew, type RunContext, UNFOLDED_LOOKBACK_MS } from './run.ts';
 
 export type { Thresholds } from './budget.ts';
+export { type ApiBudgetReport, type BudgetReport, toApiBudgetReport } from './budget-report.ts';
 export { createChannel } from './channels/index.ts';
 export type { Lesson } from './feedback.ts';
 export type { AlertFilter } from './load.ts';
@@ -62,6 +63,8 @@ export interface Alerts {
   acknowledge(id: string, note: string, by: string): Promise<Alert>;
   /** resolve ends an alert; with a lesson detectors learn from it. */
   resolve(id: string, note: string, by: string, lesson?: Lesson): Promise<Alert>;
+  /** reportBudgets replays the last days at the budget in force, at others, and without one. */
+  reportBudgets(days: number): Promise<BudgetReport>;
   /** runOnce folds what is new and asks for every message that the last day's changes call for. */
   runOnce(): Promise<AlertRun>;
   /** deliver sends one message, as a notification worker does. */
@@ -144,6 +147,7 @@ export function openAlerts(context: AlertsContext): Alerts {
     notificationsOf: (id) => store.read(notificationsOf, { alerts: [id] }),
     acknowledge: (id, note, by) => say(id, 'acknowledged', note, by),
     resolve: (id, note, by, lesson) => say(id, 'resolved', note, by, lesson),
+    reportBudgets: (days) => reportBudgets(store, config.budget, thresholds, { days, now: clock.now() }),
     runOnce: () => {
       recoveredAt = Number.NEGATIVE_INFINITY;
       return run();

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createChannel } from '../alerts/index.ts';
-import { type ChannelConfig, type Config, findConfigFile } from '../config/index.ts';
+import { type ChannelConfig, type Config, findConfigFile, formatBudget } from '../config/index.ts';
 import { createLogger, errorText, systemClock, TokenwatchError } from '../core/index.ts';
 import { DETECTORS } from '../detectors/index.ts';
 import { openGeo } from '../ingest/index.ts';
@@ -66,6 +66,10 @@ export const check: Command = {
       const off = DETECTORS.filter(({ id }) => config.detectors[id]?.enabled === false).map(({ id }) => id);
       const on = DETECTORS.filter(({ id }) => !off.includes(id)).map(({ id }) => id);
       say(ok('detectors', `${on.join(', ') || 'none'}${off.length > 0 ? `; off: ${off.join(', ')}` : ''}`));
+      const { budget } = config.alerts;
+      const seen =
+        budget === null ? 'none: every alert from medium on pages' : `${formatBudget(budget)}, the rest is held back`;
+      say(ok('budget', `${seen}; tokenwatch budget compares others`));
       const channels = Object.entries(config.alerts.channels);
       if (channels.length === 0) {
         say({

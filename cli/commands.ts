@@ -11,6 +11,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import('./demo.ts')).demo,
   sql: async () => (await import('./sql.ts')).sql,
   alerts: async () => (await import('./alerts.ts')).alerts,
+  budget: async () => (await import('./budget.ts')).budget,
   key: async () => (await import('./key.ts')).key,
   check: async () => (await import('./check.ts')).check,
 };

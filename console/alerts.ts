@@ -14,7 +14,7 @@ import { badRequest } from './errors.ts';
 import { oneOf, readJson, readQuery, TIME } from './input.ts';
 
 /** AlertDesk is what people may do with alerts. */
-export type AlertDesk = Pick<Alerts, 'list' | 'get' | 'notificationsOf' | 'acknowledge' | 'resolve'>;
+export type AlertDesk = Pick<Alerts, 'list' | 'get' | 'notificationsOf' | 'acknowledge' | 'resolve' | 'reportBudgets'>;
 
 const STATUSES: readonly AlertStatus[] = ['open', 'acknowledged', 'resolved'];
 const MAX_LIMIT = 200;

@@ -3,6 +3,7 @@ import { type Authenticate, type Clock, type Logger, type Registry, TokenwatchEr
 import type { Queues } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
 import { type AlertDesk, alertRoutes } from './alerts.ts';
+import { budgetRoutes } from './budget.ts';
 import { sendError } from './errors.ts';
 import { type HealthContext, healthRoutes, registerMetrics } from './health.ts';
 import { type KeyDesk, keyRoutes } from './keys.ts';
@@ -75,6 +76,7 @@ export function openConsole(context: ConsoleContext): Console {
       app.register(async (scope) => {
         harden(scope, log);
         alertRoutes(scope, alerts, authenticate);
+        budgetRoutes(scope, alerts, authenticate);
         sqlRoutes(scope, store, authenticate, context.sqlLimits ?? SQL_LIMITS);
         keyRoutes(scope, keys, clock, authenticate);
       });

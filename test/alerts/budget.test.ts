@@ -13,6 +13,7 @@ import {
   type Score,
   type Thresholds,
 } from '../../alerts/budget.ts';
+import { replay } from '../../alerts/budget-report.ts';
 import type { AlertBudget } from '../../config/index.ts';
 import { SEVERITIES } from '../../core/index.ts';
 import { HOUR, T0 } from './samples.ts';
@@ -174,6 +175,60 @@ describe('the bar', () => {
     expect(neededBy('b', 0.83, THRESHOLDS)).toBe(4.73);
     expect(neededBy('b', Number.POSITIVE_INFINITY, THRESHOLDS)).toBe(8);
     expect(neededBy('a', Number.NEGATIVE_INFINITY, THRESHOLDS)).toBe(4);
+  });
+});
+
+describe('what other budgets would have paged', () => {
+  const past = scores.map((all) => ({ scores: all, began: T0 }));
+  const weeks = (...counts: number[]) => counts.map(perWeek);
+
+  it('is never less with a larger budget, and everything without one', () => {
+    fc.assert(
+      fc.property(past, fc.integer({ min: 0, max: 50 }), (known, day) => {
+        const from = T0 + day * DAY;
+        const rows = replay(known, [...weeks(1, 2, 5, 10), null], THRESHOLDS, from, end);
+        const paged = rows.map((row) => row.paged);
+        expect(paged).toEqual([...paged].sort((a, b) => a - b));
+        const seen = new Set(known.scores.filter(({ time }) => time > from && time <= end).map(({ alert }) => alert));
+        expect(rows.at(-1)).toMatchObject({ budget: 'none', paged: seen.size, heldBack: 0, lost: [] });
+        for (const row of rows) {
+          expect(row.paged + row.heldBack).toBe(seen.size);
+          expect(Object.values(row.byDetector).reduce((sum, count) => sum + count, 0)).toBe(row.paged);
+        }
+      }),
+    );
+  });
+
+  it('is what the service would have paged at that budget', () => {
+    fc.assert(
+      fc.property(scores, budget, (drawn, asked) => {
+        const unsaid = drawn.map((one) => ({ ...one, resolvedAs: null }));
+        const judged = judgedOf(unsaid);
+        const held = heldBack(judged, nothing, asked, THRESHOLDS);
+        const paged = new Set(judged.filter(({ finding }) => !held.has(finding.id)).map(({ alert }) => alert));
+        const inOrder = judged.map(({ alert, finding: { detector, time, severity, surprise } }) => ({
+          ...{ alert, detector, time, resolvedAs: null },
+          margin: marginOf({ detector, severity, surprise }, THRESHOLDS) ?? 0,
+        }));
+        const [row] = replay({ scores: inOrder, began: T0 }, [asked], THRESHOLDS, T0 - 1, end);
+        expect(row?.paged).toBe(paged.size);
+      }),
+    );
+  });
+
+  it('names the malicious ones that a budget would have cost', () => {
+    const one = (n: number, margin: number, resolvedAs: Score['resolvedAs']) => ({
+      ...{ alert: `al_${n}`, detector: 'a', time: T0 + n * HOUR, margin, resolvedAs },
+    });
+    const known = [one(1, 2, 'expected'), one(2, 1.5, null), one(3, 1, 'malicious'), one(4, 3, 'malicious')];
+    const rows = replay({ scores: known, began: T0 }, [perWeek(1), perWeek(5), null], THRESHOLDS, T0, end);
+    expect(
+      rows.map(({ budget, paged, expected, malicious, lost }) => [budget, paged, expected, malicious, lost]),
+    ).toEqual([
+      ['1 per week', 2, 1, 1, ['al_3']],
+      ['5 per week', 4, 1, 2, []],
+      ['none', 4, 1, 2, []],
+    ]);
   });
 });
 

@@ -266,6 +266,35 @@ describe('an alert budget', () => {
     expect(await bench.run()).toEqual(['soc first']);
   });
 
+  it('leaves its room to others once an alert is resolved as malicious, and shows what other budgets would have paged', async () => {
+    const bench = await openBench({ budget: { count: 1, periodMs: WEEK } });
+    await bench.found(about(1, { surprise: 5 }), about(2, { surprise: 4.5 }));
+    expect(await bench.run()).toEqual(['soc first']);
+    const [weaker, stronger] = (await bench.alerts.list(page)).alerts;
+    bench.clock.at += 10_000;
+    await bench.alerts.resolve(stronger!.id, '', '', { verdict: 'malicious', until: null, since: null });
+    await bench.alerts.resolve(weaker!.id, '', '', { verdict: 'expected', until: null, since: null });
+    await bench.run();
+    bench.clock.at += 10_000;
+    await bench.found(about(30, { surprise: 4.6 }));
+    expect(await bench.run()).toEqual(['soc first']);
+
+    bench.clock.at += HOUR;
+    const { budget: inForce, rows } = await bench.alerts.reportBudgets(30);
+    expect(inForce).toBe('1 per week');
+    expect(rows.map((row) => [row.budget, row.paged, row.heldBack, row.expected, row.malicious])).toEqual([
+      ['1 per week', 3, 0, 1, 1],
+      ['2 per week', 3, 0, 1, 1],
+      ['5 per week', 3, 0, 1, 1],
+      ['10 per week', 3, 0, 1, 1],
+      ['20 per week', 3, 0, 1, 1],
+      ['50 per week', 3, 0, 1, 1],
+      ['none', 3, 0, 1, 1],
+    ]);
+    expect(rows[0]?.pagesAbove).toEqual({ 'endpoint-spread': 4.6, 'geo-novelty': 4.5 });
+    expect(rows[1]?.pagesAbove).toEqual({ 'endpoint-spread': 4.5, 'geo-novelty': 4.4 });
+  });
+
   it('says in the metrics what a finding has to exceed to page', async () => {
     const bench = await openBench({ budget: { count: 1, periodMs: WEEK } });
     const metrics = createMetrics();

@@ -176,6 +176,19 @@ describe('check', () => {
   });
 });
 
+describe('budget', () => {
+  test('shows what each budget would have paged, as a table and as the API says it', async () => {
+    const asked = await run(['budget', '--days', '7']);
+    expect(asked).toMatchObject({ code: 0, err: '' });
+    expect(asked.out).toMatch(/\n {2}budget +paged +a week +held back +expected +malicious +endpoint-spread/);
+    expect(asked.out).toMatch(/\n {2}5 per week +0 +0 +0 +0 +0 +0 above 4 /);
+    expect(asked.out).toMatch(/\n> none +0 /);
+    const json = await run(['budget', '--json']);
+    expect(JSON.parse(json.out)).toMatchObject({ budget: 'none', rows: expect.any(Array) });
+    expect((await run(['budget', '--days', '0'])).err).toContain('days: expected a whole number from 1 to 90');
+  });
+});
+
 describe('a command line', () => {
   test('that is wrong says how it would be right', async () => {
     expect((await run(['improt', 'x'])).err).toContain('did you mean import?');

@@ -88,6 +88,17 @@ describe('alerts', () => {
     expect([status, json.error.code]).toEqual([400, 'bad_cursor']);
   });
 
+  test('are counted at other budgets', async () => {
+    const { status, json } = await service.call('GET', '/v1/budget?days=90');
+    expect(status).toBe(200);
+    expect(json.budget).toBe('none');
+    expect(json.rows.map(({ budget }: { budget: string }) => budget)).toEqual(
+      ['1', '2', '5', '10', '20', '50'].map((count) => `${count} per week`).concat('none'),
+    );
+    const refused = await service.call('GET', '/v1/budget?days=91');
+    expect([refused.status, refused.json.error.message]).toEqual([400, 'days: expected a whole number from 1 to 90']);
+  });
+
   test('one alert comes with its notifications', async () => {
     const { json: list } = await service.call('GET', '/v1/alerts?token=tok_9f2');
     const { status, json } = await service.call('GET', `/v1/alerts/${list.alerts[0].id}`);
