@@ -24,7 +24,7 @@ export async function openEncoder(): Promise<Encoder> {
         lineLimitBytes: 1 << 20,
         bufferLimitBytes: 256 << 20,
       },
-      geo: { country: null, city: null, asn: null },
+      geo: { country: null, city: null, asn: null, networks: {}, egress: [] },
     },
     store: {
       insert: async (table, lines) => {

@@ -12,7 +12,7 @@ import { openStore } from '../store/index.ts';
 import { baseUrl } from './api.ts';
 import { CONFIG_OPTION, type Command, configOf, type Invocation, type Io, textOption } from './command.ts';
 import { DETECTOR_PARAMS } from './detector-params.ts';
-import { plain } from './ui/words.ts';
+import { plain, plural } from './ui/words.ts';
 
 /** Finding is the state of one thing that Tokenwatch depends on. */
 export interface Finding {
@@ -60,6 +60,8 @@ export const check: Command = {
             fix: ageDays <= 90 ? '' : warning,
           });
         }
+        for (const { kind, path, count } of geo.lists())
+          say(ok('geo', `${kind} networks: ${plural(count, 'range')} in ${path}`));
         geo.close();
         return [null, null];
       });

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import type { AlertBudget } from './types.ts';
 import { BUDGET_MOST, formatDuration, formatSize, parseBudget, parseDuration, parseSize } from './units.ts';
@@ -117,6 +118,15 @@ export function listenAddress(): Field<{ host: string; port: number }> {
       typeof value === 'string' ? /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(value) : null;
     const port = Number(match?.[3]);
     return match !== null && port <= 65_535 ? { host: (match[1] ?? match[2]) as string, port } : undefined;
+  });
+}
+
+/** addressRange is an IPv4 or IPv6 range, `203.0.113.0/24`, or one address. */
+export function addressRange(): Field<string> {
+  return field('an address range, such as 203.0.113.0/24 or 2001:db8::/48', (value) => {
+    const match = typeof value === 'string' ? /^([0-9a-fA-F:.]+)(?:\/(\d{1,3}))?$/.exec(value.trim()) : null;
+    const family = isIP(match?.[1] ?? '');
+    return match !== null && family !== 0 && Number(match[2] ?? 0) <= (family === 4 ? 32 : 128) ? match[0] : undefined;
   });
 }
 

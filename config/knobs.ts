@@ -1,6 +1,7 @@
 import { SEVERITIES } from '../core/index.ts';
 import {
   address,
+  addressRange,
   budget,
   choice,
   duration,
@@ -72,9 +73,23 @@ export const KNOBS = {
   'geo.city': knob(
     text('a file'),
     null,
-    'GeoLite2 or GeoIP2 City database; used for the country when `country` is not set.',
+    'GeoLite2 or GeoIP2 City database: coordinates for impossible travel, and the country when `country` is not set.',
   ),
-  'geo.asn': knob(text('a file'), null, 'GeoLite2 or GeoIP2 ASN or ISP database. Without it: `asn` is 0.'),
+  'geo.asn': knob(
+    text('a file'),
+    null,
+    'GeoLite2 or GeoIP2 ASN or ISP database. Without it: `asn` is 0, and only the lists below tell kinds of networks.',
+  ),
+  'geo.networks.*': knob(
+    oneOrMore(text('a file')),
+    null,
+    'Range lists by kind, `relay`, `vpn`, `hosting`, `mobile` or `business`: a range a line, # for comments. They win over what the network is called; see docs/operations.md.',
+  ),
+  'geo.egress': knob(
+    oneOrMore(addressRange(), 1_000),
+    null,
+    "Ranges of the organisation's own NAT, proxy or VPN: calls from there are never a new place.",
+  ),
   'ingest.batch_rows': knob(wholeNumber(1, 100_000), 5_000, 'A batch is stored when it has this many rows,'),
   'ingest.batch_bytes': knob(size(KIB, 256 * MIB), '8MiB', 'or this many encoded bytes,'),
   'ingest.linger': knob(

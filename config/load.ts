@@ -61,7 +61,15 @@ export function loadConfig(options: LoadOptions): Config {
     dataDir: resolve(fromEnv.has('data') || valueAt(raw, ['data']) === undefined ? options.cwd : base, data.data),
     store: { url: data.store.url ?? null, retention: { eventsMs: data.store.retention.events } },
     queue: { url: data.queue.url ?? null },
-    geo: { country: path(data.geo.country), city: path(data.geo.city), asn: path(data.geo.asn) },
+    geo: {
+      country: path(data.geo.country),
+      city: path(data.geo.city),
+      asn: path(data.geo.asn),
+      networks: Object.fromEntries(
+        Object.entries(data.geo.networks).map(([kind, files]) => [kind, files.map((file) => resolve(base, file))]),
+      ),
+      egress: data.geo.egress ?? [],
+    },
     ingest: data.ingest,
     detectors: data.detectors,
     alerts: withDefaultRoute(data.alerts),

@@ -61,6 +61,9 @@ const ingest = section({
   }),
 );
 
+const listed = optional(KNOBS['geo.networks.*']);
+const networks = section({ relay: listed, vpn: listed, hosting: listed, mobile: listed, business: listed });
+
 const detector = z
   .object({ enabled: preset(KNOBS['detectors.*.enabled']) })
   .catchall(KNOBS['detectors.*.*'].field.schema)
@@ -93,6 +96,8 @@ export const schema = section({
     country: optional(KNOBS['geo.country']),
     city: optional(KNOBS['geo.city']),
     asn: optional(KNOBS['geo.asn']),
+    networks: networks.prefault({}),
+    egress: optional(KNOBS['geo.egress']),
   }).prefault({}),
   ingest: ingest.prefault({}),
   detectors: z.record(z.string(), detector).prefault({}),

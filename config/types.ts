@@ -1,4 +1,4 @@
-import type { Severity } from '../core/index.ts';
+import type { NETWORK_KINDS, Severity } from '../core/index.ts';
 
 /** Config is the whole configuration, validated and resolved: durations in milliseconds, sizes in bytes, paths absolute. */
 export interface Config {
@@ -14,11 +14,22 @@ export interface Config {
     /** Redis address; null: a private redis-server in `dataDir`. */
     readonly url: string | null;
   };
-  readonly geo: { readonly country: string | null; readonly city: string | null; readonly asn: string | null };
+  readonly geo: GeoConfig;
   readonly ingest: IngestConfig;
   readonly detectors: Readonly<Record<string, DetectorConfig>>;
   readonly alerts: AlertsConfig;
   readonly log: { readonly level: string };
+}
+
+/** GeoConfig names what tells where calls come from; paths are absolute, null: not configured. */
+export interface GeoConfig {
+  readonly country: string | null;
+  readonly city: string | null;
+  readonly asn: string | null;
+  /** Files with address ranges, by the kind of network that they list. */
+  readonly networks: { readonly [kind in (typeof NETWORK_KINDS)[number]]?: readonly string[] };
+  /** Address ranges through which the organisation's own calls leave it. */
+  readonly egress: readonly string[];
 }
 
 /** IngestConfig bounds what the receiver takes and when a batch is stored. */

@@ -7,6 +7,15 @@ export type LifecycleAction = (typeof LIFECYCLE_ACTIONS)[number];
 /** LIFECYCLE_ACTIONS lists every lifecycle action as it stands on the wire. */
 export const LIFECYCLE_ACTIONS = ['issued', 'verified', 'rotated', 'revoked', 'expired', 'config_changed'] as const;
 
+/**
+ * NetworkKind is what sort of network a call came from: machines (`hosting`), people (`mobile`, `business`), somebody who may be
+ * anywhere behind it (`vpn`, `relay`), or the organisation's own way out as the operator lists it (`egress`).
+ */
+export type NetworkKind = (typeof NETWORK_KINDS)[number] | 'egress';
+
+/** NETWORK_KINDS are the kinds that range lists may name, the one that wins first. */
+export const NETWORK_KINDS = ['relay', 'vpn', 'hosting', 'mobile', 'business'] as const;
+
 /** UsageEvent is one call made with a token, as a log format reads it; times are epoch milliseconds, UTC. */
 export interface UsageEvent {
   readonly kind: 'usage';

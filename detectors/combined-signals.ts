@@ -5,7 +5,7 @@ import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from 
 import { type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';
-import { countryName, duration, rounded, severityOf, sqlTime } from './words.ts';
+import { countryName, duration, kindName, rounded, severityOf, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
@@ -120,11 +120,12 @@ const MAX_LISTED = 10;
 const MAX_EVIDENCE = 8;
 
 /** Where each facet of a lineage can be read. */
-const FACET_VIEWS: Readonly<Record<Facet, string>> = {
-  endpoint: 'token_endpoints',
-  country: 'token_countries',
-  network: 'token_networks',
-  client: 'token_clients',
+const FACET_VIEWS: Readonly<Record<Facet, { readonly view: string; readonly column: string }>> = {
+  endpoint: { view: 'token_endpoints', column: 'endpoint' },
+  country: { view: 'token_countries', column: 'country' },
+  network: { view: 'token_networks', column: 'network' },
+  kind: { view: 'token_network_kinds', column: 'network_kind' },
+  client: { view: 'token_clients', column: 'client' },
 };
 
 /** The very first value of a facet is where the lineage began, not news: the SQL leaves it out as the judgement does. */
@@ -138,17 +139,17 @@ function signalsSql(facts: NoveltyFacts, signals: readonly Signal[], from: numbe
       `arrayFilter(x -> x.1 >= ${sqlTime(from)} AND x.1 <= ${sqlTime(to)}, ` +
       `arraySlice(arraySort(groupArrayIf((met, value), facet = '${look.facet}')), 2)) AS of_${look.facet}`,
   );
-  const met = signals.map(
-    ({ look }) =>
-      `SELECT '${look.facet}' AS facet, ${look.facet} AS value, min(first_seen) AS met ` +
-      `FROM ${FACET_VIEWS[look.facet]} WHERE ${sqlLineage(facts)} GROUP BY ${look.facet}`,
-  );
+  const met = signals.map(({ look }) => {
+    const { view, column } = FACET_VIEWS[look.facet];
+    return `SELECT '${look.facet}' AS facet, ${column} AS value, min(first_seen) AS met FROM ${view} WHERE ${sqlLineage(facts)} GROUP BY ${column}`;
+  });
   return `SELECT ${columns.join(', ')} FROM (SELECT ${lists.join(', ')} FROM (${met.join(' UNION ALL ')}))`;
 }
 
-/** placeName says a country in words, a network as it is. */
+/** placeName says a country or a kind of network in words, a network as it is. */
 function placeName(look: Look): string {
   const value = look.values.at(-1)?.value ?? '';
+  if (look.facet === 'kind') return kindName(value);
   return look.facet === 'country' ? countryName(value) : `network ${value}`;
 }
 
@@ -173,7 +174,7 @@ export const combinedSignals = defineDetector<NoveltyFacts, keyof typeof PARAMS>
   id: 'combined-signals',
   title: 'Several weak signals about one token within an hour',
   about:
-    'Takes the surprise of a new place (country or network, whichever is stranger), of a new client and of new endpoints within an hour, ' +
+    'Takes the surprise of a new place (country, network or its kind, whichever is strangest), of a new client and of new endpoints within an hour, ' +
     "and combines the strongest by Fisher's method, paying for the choice. One alone may be chance; two at once seldom are.",
   runbook:
     'Somebody may be using this token from their own machine. Compare address, network and client with what the owner runs; if nobody knows them, ' +

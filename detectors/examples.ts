@@ -11,8 +11,9 @@ export interface FacetShape {
   readonly fresh: number;
   /** Peers of the owner that met each fresh value an hour before. */
   readonly adopters?: number;
-  /** Names of the fresh values. */
+  /** Names of the fresh values, and of the known ones. */
   readonly names?: readonly string[];
+  readonly knownNames?: readonly string[];
 }
 
 /** exampleFacts makes the facts of a token that was active every hour of `historyDays` and then met something new. */
@@ -33,9 +34,9 @@ export function exampleFacts(
     peers: recent.map((at, i) => ({ lineage: `tok_peer_${i}`, met: at })),
   });
   const valuesOf = (facet: Facet): MetValue[] => {
-    const { known, fresh, adopters = 0, names = [] } = shape[facet] ?? { known: 1, fresh: 0 };
+    const { known, fresh, adopters = 0, names = [], knownNames = [] } = shape[facet] ?? { known: 1, fresh: 0 };
     return [
-      ...Array.from({ length: known }, (_, i) => value(`${facet} ${i}`, start + i * 60_000, [])),
+      ...Array.from({ length: known }, (_, i) => value(knownNames[i] ?? `${facet} ${i}`, start + i * 60_000, [])),
       ...Array.from({ length: fresh }, (_, i) => {
         const met = EXAMPLE_END - (fresh - i) * 60_000;
         return value(
@@ -64,6 +65,7 @@ export function exampleFacts(
       endpoint: { settled: { shape: 0.3, exposure: 100 }, young: { shape: 1, exposure: 0.1 } },
       country: { settled: { shape: 0.1, exposure: 300 }, young: { shape: 0.1, exposure: 30 } },
       network: { settled: { shape: 0.2, exposure: 100 }, young: { shape: 0.2, exposure: 10 } },
+      kind: { settled: { shape: 0.1, exposure: 300 }, young: { shape: 0.1, exposure: 30 } },
       client: { settled: { shape: 0.1, exposure: 200 }, young: { shape: 0.1, exposure: 30 } },
     },
   };

@@ -66,7 +66,7 @@ interface CandidateParams extends Record<string, unknown> {
   rush: number;
 }
 
-/** What could be told at all: a new country or client, or new endpoints with a new network or in number; one alone of the rest never pages. */
+/** What could be told at all: a new country, kind of network or client, or new endpoints with a new network or in number; one alone of the rest never pages. */
 const candidatesAmong = (subjects: string) =>
   `SELECT owner, lineage
    FROM (
@@ -78,7 +78,7 @@ const candidatesAmong = (subjects: string) =>
    GROUP BY owner, lineage
    HAVING
      ((min(met) < fromUnixTimestamp64Milli({knownBefore:Int64}) OR has({heirs:Array(String)}, lineage)) AND (
-       countIf(facet IN ('country', 'client') AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
+       countIf(facet IN ('country', 'kind', 'client') AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
        OR (countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0 AND (
          countIf(facet = 'network' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
          OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64}) - toIntervalDay(1)) >= 3))))
@@ -332,10 +332,9 @@ async function gatherSlice(
       owner,
       lineage,
       tokens: family.find((row) => row.lineage === lineage)?.tokens ?? [],
-      values: Object.fromEntries(FACETS.map((facet) => [facet, met.get(facet) ?? []])) as unknown as Record<
-        Facet,
-        MetValue[]
-      >,
+      values: Object.fromEntries(
+        FACETS.map((facet) => [facet, withoutEgress(met.get(facet) ?? [])]),
+      ) as unknown as Record<Facet, MetValue[]>,
       activeHours: used.hours,
       hourlyCalls: used.calls,
       peersSince: family.filter((row) => !own.has(row.lineage)).map((row) => row.tokens[0]?.since ?? 0),
@@ -345,6 +344,16 @@ async function gatherSlice(
     };
   });
 }
+
+/** Stands for the organisation's own way out, in every facet of place. */
+const EGRESS = 'egress';
+
+/** The own way out is never news; where a lineage began it is its home. */
+function withoutEgress<T extends { readonly facet: Facet; readonly value: string }>(values: readonly T[]): T[] {
+  return values.filter(({ facet, value }, index) => index === 0 || value !== EGRESS || !PLACE_FACETS.has(facet));
+}
+
+const PLACE_FACETS: ReadonlySet<Facet> = new Set(['country', 'network', 'kind']);
 
 function askPeers(
   reads: Reads,

@@ -7,8 +7,8 @@ import { inferSuccessions, type Successions } from './succession.ts';
 /** Facet is a property of calls whose values a token meets over time. */
 export type Facet = (typeof FACETS)[number];
 
-/** Network is the autonomous system where it is known, else the address's prefix; client is the product that the user agent names. */
-export const FACETS = ['endpoint', 'country', 'network', 'client'] as const;
+/** Network is the autonomous system where it is known, else the address's prefix; kind is what sort of network that is; client is the product that the user agent names. */
+export const FACETS = ['endpoint', 'country', 'network', 'kind', 'client'] as const;
 
 /** Prior is a fleet's habit of meeting new values: of settled lineages, and of lineages on their first day. */
 export interface Prior {
@@ -71,6 +71,7 @@ const DEFAULT_PRIOR: Record<Facet, Prior> = {
   endpoint: { settled: { shape: 0.5, exposure: 50 }, young: { shape: 1, exposure: 0.1 } },
   country: { settled: { shape: 0.2, exposure: 100 }, young: { shape: 0.2, exposure: 10 } },
   network: { settled: { shape: 0.3, exposure: 50 }, young: { shape: 0.3, exposure: 5 } },
+  kind: { settled: { shape: 0.2, exposure: 100 }, young: { shape: 0.2, exposure: 10 } },
   client: { settled: { shape: 0.2, exposure: 100 }, young: { shape: 0.2, exposure: 10 } },
 };
 

@@ -61,11 +61,37 @@ export function weighPlace(facts: Pick<NoveltyFacts, 'peersSince'>): Weigh {
   };
 }
 
-/** placeLook is the more surprising of country and network: a new country is a new network too, so they count once. */
+/** What kinds of networks have in common: machines, people, or somebody who may be anywhere. */
+const CLASS_OF_KIND: Readonly<Record<string, string>> = { hosting: 'machines', vpn: 'hidden', relay: 'hidden' };
+const classOf = (kind: string): string => CLASS_OF_KIND[kind] ?? 'people';
+/** A person who leaves the office network for a mobile one is still a person. */
+const WEIGHT_SAME_CLASS = 0.35;
+
+/** bringsNetwork tells whether a value came with a network that was new itself: lists and databases rename kinds overnight, and that is no news. */
+export function bringsNetwork(facts: Pick<NoveltyFacts, 'values'>, value: Pick<MetValue, 'met'>): boolean {
+  return facts.values.network.some((network, i) => i > 0 && network.met === value.met);
+}
+
+/** weighKind weighs a kind of network as a place, less where the lineage knows its class, not at all without a new network. */
+export function weighKind(facts: NoveltyFacts): Weigh {
+  const place = weighPlace(facts);
+  return (value, at) => {
+    if (!bringsNetwork(facts, value)) return 0;
+    const known = facts.values.kind.some(
+      (kind) => kind.met < value.met && classOf(kind.value) === classOf(value.value),
+    );
+    return (known ? WEIGHT_SAME_CLASS : 1) * place(value, at);
+  };
+}
+
+/** placeLook is the most surprising of country, network and its kind: one brings the others, so they count once. */
 export function placeLook(facts: NoveltyFacts, at: number, windowMs = HOUR_MS): Look {
-  const country = lookAt(facts, 'country', at, windowMs, weighPlace(facts));
-  const network = lookAt(facts, 'network', at, windowMs, weighPlace(facts));
-  return country.surprise >= network.surprise ? country : network;
+  const looks = [
+    lookAt(facts, 'country', at, windowMs, weighPlace(facts)),
+    lookAt(facts, 'kind', at, windowMs, weighKind(facts)),
+    lookAt(facts, 'network', at, windowMs, weighPlace(facts)),
+  ];
+  return looks.reduce((strangest, look) => (look.surprise > strangest.surprise ? look : strangest));
 }
 
 /** clientLook is the surprise of a client program that the lineage never used. */

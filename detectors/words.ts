@@ -38,12 +38,28 @@ const countryNames = new Intl.DisplayNames(['en'], { type: 'region', fallback: '
 
 /** countryName is `Brazil (BR)`; an unknown code stays as it is. */
 export function countryName(code: string): string {
+  if (code === 'egress') return "the organisation's own way out";
   try {
     const name = countryNames.of(code);
     return name === undefined || name === code ? code : `${name} (${code})`;
   } catch {
     return code;
   }
+}
+
+const KIND_NAMES: Readonly<Record<string, string>> = {
+  hosting: 'a hosting network',
+  mobile: 'a mobile network',
+  business: "an organisation's network",
+  vpn: 'a VPN',
+  relay: 'a relay',
+  other: "an access provider's network",
+  egress: "the organisation's own way out",
+};
+
+/** kindName says a kind of network in words: `a VPN`, `a hosting network`. */
+export function kindName(kind: string): string {
+  return KIND_NAMES[kind] ?? kind;
 }
 
 /** severityOf grades a surprise by a detector's thresholds; null below the lowest. */

@@ -1,30 +1,36 @@
 import { unwatchFile, watchFile } from 'node:fs';
 import { createRequire } from 'node:module';
 import { BlockList, isIPv6 } from 'node:net';
-import { open, type Reader } from 'maxmind';
 import type { Config } from '../config/index.ts';
-import { errorText, TokenwatchError } from '../core/index.ts';
+import { NETWORK_KINDS, type NetworkKind, type TokenwatchError } from '../core/index.ts';
 import { createCache } from './cache.ts';
+import {
+  countryOf,
+  type GeoDatabase,
+  type GeoRecord,
+  type Located,
+  locatedAt,
+  type NetworkList,
+  openDatabase,
+  openList,
+} from './geo-files.ts';
 import { normalizeIp } from './ip.ts';
+import { networkKindOf } from './network-kind.ts';
+import { createRanges, parseRangeList } from './network-ranges.ts';
 
+export type { GeoDatabase } from './geo-files.ts';
 export { normalizeIp } from './ip.ts';
 
-/** Place is where an address is registered: ISO 3166-1 alpha-2 or '', and the autonomous system number or 0. */
+/** Place is what is known of an address: ISO 3166-1 alpha-2 or '', the autonomous system number or 0, and what kind of network it is. */
 export interface Place {
   readonly country: string;
   readonly asn: number;
-}
-
-/** GeoDatabase describes one opened database file. */
-export interface GeoDatabase {
-  readonly role: 'country' | 'city' | 'asn';
-  /** As its publisher calls it. */
-  readonly name: string;
-  readonly path: string;
-  /** Epoch milliseconds. */
-  readonly builtAt: number;
-  /** The one that comes with Tokenwatch. */
-  readonly bundled: boolean;
+  readonly networkKind: NetworkKind | '';
+  /** Degrees; 0 without coordinates, and so is accuracyKm, which is never 0 with them. */
+  readonly latitude: number;
+  readonly longitude: number;
+  /** Radius around them in which two of three addresses are, as the database's publisher says. */
+  readonly accuracyKm: number;
 }
 
 /** Geo answers where an address is. */
@@ -33,6 +39,8 @@ export interface Geo {
   lookup(ip: string): Place;
   /** databases that are open, with their age in days at `now`. */
   databases(now: number): (GeoDatabase & { readonly ageDays: number })[];
+  /** lists that are open, with the number of their ranges; those of `geo.egress` are not among them. */
+  lists(): { readonly kind: NetworkKind; readonly path: string; readonly count: number }[];
   /** warning about databases that are too old at `now`, with what to do; '' when all are fresh. */
   warning(now: number): string;
   /** reload reads again the files that changed; done by itself when `watchMs` is set. */
@@ -50,24 +58,15 @@ export interface GeoOptions {
   readonly onError?: (error: TokenwatchError) => void;
 }
 
-/** The record shapes in use: MaxMind's nested one, and the flat one of ip-location-db and others. */
-interface GeoRecord {
-  readonly country?: { readonly iso_code?: string } | string;
-  readonly registered_country?: { readonly iso_code?: string };
-  readonly country_code?: string;
-  readonly autonomous_system_number?: number;
-}
-
-type GeoReader = Reader<never>;
-
 const BUNDLED = '@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb';
 const OLD_AFTER_DAYS = 90;
 const DAY_MS = 86_400_000;
-const NOWHERE: Place = Object.freeze({ country: '', asn: 0 });
+const NO_COORDINATES: Located = Object.freeze({ latitude: 0, longitude: 0, accuracyKm: 0 });
+const NOWHERE: Place = Object.freeze({ country: '', asn: 0, networkKind: '', ...NO_COORDINATES });
 
 /** openGeo opens the configured databases, or the bundled country database where neither country nor city is configured. */
 export async function openGeo(paths: Config['geo'], options: GeoOptions = {}): Promise<Geo> {
-  const databases: { info: GeoDatabase; reader: GeoReader }[] = [];
+  const databases: Awaited<ReturnType<typeof openDatabase>>[] = [];
   async function add(role: GeoDatabase['role'], path: string, bundled: boolean): Promise<void> {
     databases.push(await openDatabase(role, path, bundled));
   }
@@ -77,38 +76,73 @@ export async function openGeo(paths: Config['geo'], options: GeoOptions = {}): P
   if (paths.country === null && paths.city === null) {
     await add('country', createRequire(import.meta.url).resolve(BUNDLED), true);
   }
+  // In the order of NETWORK_KINDS: the first list that has an address decides.
+  const lists: NetworkList[] = [];
+  for (const kind of NETWORK_KINDS)
+    for (const path of paths.networks[kind] ?? []) lists.push(await openList(kind, path));
+  const egress = createRanges(parseRangeList(paths.egress.join('\n')));
   const places = createCache<Place>(options.cacheLimit ?? 100_000);
+
+  function kindOf(address: string, asn: number, organisation: string): NetworkKind | '' {
+    if (egress.has(address)) return 'egress';
+    return lists.find(({ ranges }) => ranges.has(address))?.kind ?? networkKindOf(asn, organisation);
+  }
 
   function find(ip: string): Place {
     const address = normalizeIp(ip);
-    if (address === '' || isLocal(address)) return NOWHERE;
+    if (address === '') return NOWHERE;
+    // An organisation's own way out may well have a private address.
+    if (isLocal(address)) return egress.has(address) ? { ...NOWHERE, networkKind: 'egress' } : NOWHERE;
     let country = '';
     let asn = 0;
+    let organisation = '';
+    let located: Located | null = null;
     for (const { reader } of databases) {
       const record = reader.get(address) as GeoRecord | null;
       if (record === null) continue;
       if (country === '') country = countryOf(record);
-      if (asn === 0) asn = record.autonomous_system_number ?? 0;
+      located ??= locatedAt(record);
+      if (asn !== 0) continue;
+      asn = record.autonomous_system_number ?? 0;
+      organisation = record.autonomous_system_organization ?? '';
     }
-    return country === '' && asn === 0 ? NOWHERE : { country, asn };
+    const networkKind = kindOf(address, asn, organisation);
+    if (country === '' && asn === 0 && networkKind === '' && located === null) return NOWHERE;
+    return { country, asn, networkKind, ...(located ?? NO_COORDINATES) };
   }
 
-  async function reloadOne(index: number): Promise<void> {
-    const { role, path, bundled } = (databases[index] as (typeof databases)[number]).info;
+  async function attempt(read: () => Promise<void>): Promise<void> {
     try {
-      databases[index] = await openDatabase(role, path, bundled);
+      await read();
       places.clear();
     } catch (error) {
-      // openDatabase throws nothing else; a half-copied file is read again at its next change.
+      // Opening throws nothing else; a half-copied file is read again at its next change.
       options.onError?.(error as TokenwatchError);
     }
   }
 
-  const watchers = databases.map(({ info }, index) => {
-    const listener = () => void reloadOne(index);
-    if (options.watchMs && !info.bundled)
-      watchFile(info.path, { interval: options.watchMs, persistent: false }, listener);
-    return { path: info.path, listener };
+  const files = [
+    ...databases.map(({ info: { role, path, bundled } }, index) => ({
+      path,
+      bundled,
+      reload: () =>
+        attempt(async () => {
+          databases[index] = await openDatabase(role, path, bundled);
+        }),
+    })),
+    ...lists.map(({ kind, path }, index) => ({
+      path,
+      bundled: false,
+      reload: () =>
+        attempt(async () => {
+          lists[index] = await openList(kind, path);
+        }),
+    })),
+  ];
+  const watchers = files.map(({ path, bundled, reload }) => {
+    const listener = () => void reload();
+    if (options.watchMs && !bundled) watchFile(path, { interval: options.watchMs, persistent: false }, listener);
+    return { path, listener };
   });
 
   const withAge = (now: number) =>
@@ -124,6 +158,7 @@ export async function openGeo(paths: Config['geo'], options: GeoOptions = {}): P
       return place;
     },
     databases: withAge,
+    lists: () => lists.map(({ kind, path, ranges }) => ({ kind, path, count: ranges.count })),
     warning(now) {
       return withAge(now)
         .filter(({ ageDays }) => ageDays > OLD_AFTER_DAYS)
@@ -131,39 +166,12 @@ export async function openGeo(paths: Config['geo'], options: GeoOptions = {}): P
         .join(' ');
     },
     async reload() {
-      await Promise.all(databases.map((_database, index) => reloadOne(index)));
+      await Promise.all(files.map((file) => file.reload()));
     },
     close() {
       for (const { path, listener } of watchers) unwatchFile(path, listener);
     },
   };
-}
-
-async function openDatabase(role: GeoDatabase['role'], path: string, bundled: boolean) {
-  try {
-    const reader = (await open(path)) as GeoReader;
-    // A file that is cut off may still have readable metadata; a lookup walks its tree.
-    reader.get('8.8.8.8');
-    const { databaseType, buildEpoch } = reader.metadata;
-    const info: GeoDatabase = { role, name: databaseType, path, builtAt: new Date(buildEpoch).getTime(), bundled };
-    return { info, reader };
-  } catch (cause) {
-    const file = path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
-    const fix = bundled
-      ? 'Run the set-up again (npm ci), or set geo.country in tokenwatch.yaml to an .mmdb file of your own.'
-      : `Check geo.${role} in tokenwatch.yaml: it must be a readable, unpacked MaxMind DB file (.mmdb).`;
-    throw new TokenwatchError(
-      'geo_database_unreadable',
-      'config',
-      `geo.${role}: the database ${bundled ? `${file} that comes with Tokenwatch` : path} cannot be read: ${errorText(cause)}`,
-      { fix, cause },
-    );
-  }
-}
-
-function countryOf(record: GeoRecord): string {
-  if (typeof record.country === 'string') return record.country;
-  return record.country?.iso_code ?? record.country_code ?? record.registered_country?.iso_code ?? '';
 }
 
 function warningOf({ role, name, path, bundled, ageDays }: GeoDatabase & { readonly ageDays: number }): string {

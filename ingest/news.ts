@@ -43,7 +43,12 @@ interface Known {
 }
 
 /** The facets of `rollup_facets`, as its view makes them; a finer value would only be news more often. */
-const FACETS = ['endpoint', 'country', 'network', 'client'] as const;
+const FACETS = ['endpoint', 'country', 'network', 'kind', 'client'] as const;
+
+/** kindOf is the kind of network, `other` where the network is known and nothing tells its kind. */
+function kindOf({ networkKind, asn }: UsageRow): string {
+  return networkKind === '' && asn !== 0 ? 'other' : networkKind;
+}
 
 /** networkOf is the autonomous system, else the address's prefix. */
 function networkOf(asn: number, ip: string): string {
@@ -132,10 +137,12 @@ export function createNews(): News {
 
   function isNews(known: Known, row: UsageRow): boolean {
     const endpoint = meet(known, 0, row.endpoint);
-    const country = meet(known, 1, row.country);
-    const network = meet(known, 2, networkOf(row.asn, row.ip));
-    const client = meet(known, 3, clientOf(row.userAgent));
-    if (endpoint || country || network || client) {
+    const egress = row.networkKind === 'egress';
+    const country = meet(known, 1, egress ? 'egress' : row.country);
+    const network = meet(known, 2, egress ? 'egress' : networkOf(row.asn, row.ip));
+    const kind = meet(known, 3, kindOf(row));
+    const client = meet(known, 4, clientOf(row.userAgent));
+    if (endpoint || country || network || kind || client) {
       if (row.time > known.lastMet) known.lastMet = row.time;
       return true;
     }

@@ -1,4 +1,4 @@
-import type { LifecycleAction } from '../core/index.ts';
+import type { LifecycleAction, NetworkKind } from '../core/index.ts';
 
 /** UsageRow is one usage event as it is stored: enriched, free of secrets. Times are epoch milliseconds. */
 export interface UsageRow {
@@ -17,6 +17,13 @@ export interface UsageRow {
   readonly country: string;
   /** Autonomous system number, 0 when unknown. */
   readonly asn: number;
+  /** What sort of network it is; '' when nothing tells. */
+  readonly networkKind: NetworkKind | '';
+  /** Degrees; 0 when unknown, and so is accuracyKm. */
+  readonly latitude: number;
+  readonly longitude: number;
+  /** Radius around them, kilometres; 0: no coordinates. */
+  readonly accuracyKm: number;
   readonly userAgent: string;
   readonly bytes: number;
   readonly durationMs: number;
@@ -81,6 +88,10 @@ export const EVENT_COLUMNS = [
   'ip',
   'country',
   'asn',
+  'network_kind',
+  'latitude',
+  'longitude',
+  'accuracy_km',
   'user_agent',
   'bytes',
   'duration_ms',

@@ -43,7 +43,7 @@ describe('a configuration without a file', () => {
       dataDir: join(folder, 'data'),
       store: { url: null, retention: { eventsMs: 90 * 86_400_000 } },
       queue: { url: null },
-      geo: { country: null, city: null, asn: null },
+      geo: { country: null, city: null, asn: null, networks: {}, egress: [] },
       ingest: {
         batchRows: 5000,
         batchBytes: 8 * 1024 ** 2,
@@ -72,7 +72,7 @@ listen: "[::1]:9000"
 data: ./state
 store: { url: "\${CLICKHOUSE_URL}", retention: { events: forever } }
 queue: { url: "\${MY_REDIS}" }
-geo: { country: ./geo/country.mmdb }
+geo: { country: ./geo/country.mmdb, networks: { vpn: [a.txt, /b.txt], relay: c.txt }, egress: 203.0.113.0/24 }
 ingest: { batch_rows: 100, linger: 5ms, body_limit: 1MiB, line_limit: 64KiB }
 detectors:
   geo-novelty: { enabled: false, min_surprise: 4.5 }
@@ -94,7 +94,12 @@ alerts:
       dataDir: join(folder, 'state'),
       store: { url: null, retention: { eventsMs: null } },
       queue: { url: 'redis://redis.example:6379' },
-      geo: { country: join(folder, 'geo/country.mmdb'), city: null },
+      geo: {
+        country: join(folder, 'geo/country.mmdb'),
+        city: null,
+        networks: { vpn: [join(folder, 'a.txt'), '/b.txt'], relay: [join(folder, 'c.txt')] },
+        egress: ['203.0.113.0/24'],
+      },
       ingest: { batchRows: 100, lingerMs: 5, bodyLimitBytes: 1024 ** 2, lineLimitBytes: 65_536 },
       detectors: { 'geo-novelty': { enabled: false, params: { min_surprise: 4.5 } } },
       alerts: {
@@ -165,6 +170,14 @@ describe('a mistake', () => {
       '  ingest.line_limit (line 1): is more than body_limit, so that no such line could ever come',
     ],
     ['listen: 8653', '  listen (line 1): found 8653, allowed: host:port, such as 127.0.0.1:8653 or [::1]:8653'],
+    [
+      'geo: { egress: [10.0.0.0/8, 10.0.0.0/33] }',
+      '  geo.egress[1] (line 1): found "10.0.0.0/33", allowed: an address range, such as 203.0.113.0/24 or 2001:db8::/48',
+    ],
+    [
+      'geo: { networks: { tor: ./exits.txt } }',
+      '  geo.networks.tor (line 1): unknown key; allowed: relay, vpn, hosting, mobile, business',
+    ],
     ['log: loud', '  log (line 1): found "loud", allowed: keys with values'],
     [
       'detectors: { geo-novlety: {} }',

@@ -20,7 +20,7 @@ beforeEach(async () => {
   enricher = createEnricher({
     redactor,
     templates: createTemplates(shared, { redactor }),
-    geo: await openGeo({ country: null, city: null, asn: null }),
+    geo: await openGeo({ country: null, city: null, asn: null, networks: {}, egress: [] }),
     lineages: createLineages(shared),
   });
 });
@@ -57,6 +57,10 @@ describe('a usage row', () => {
       ip: '8.8.8.8',
       country: 'US',
       asn: 0,
+      networkKind: '',
+      latitude: 0,
+      longitude: 0,
+      accuracyKm: 0,
       userAgent: '',
       bytes: 0,
       durationMs: 0,

@@ -55,7 +55,10 @@ export async function startReceiver(
   const metrics = createMetrics();
   const keys = createKeys(store, clock);
   const ingest = await openIngest({
-    config: { ingest: { ...TEST_INGEST, ...options.config }, geo: { country: null, city: null, asn: null } },
+    config: {
+      ingest: { ...TEST_INGEST, ...options.config },
+      geo: { country: null, city: null, asn: null, networks: {}, egress: [] },
+    },
     store: options.ingestStore ?? store,
     queues,
     clock,

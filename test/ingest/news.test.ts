@@ -21,6 +21,10 @@ function call(fields: Partial<UsageRow> = {}): UsageRow {
     ip: '192.0.2.7',
     country: 'CH',
     asn: 64500,
+    networkKind: '',
+    latitude: 0,
+    longitude: 0,
+    accuracyKm: 0,
     userAgent: 'curl/8.5',
     bytes: 0,
     durationMs: 0,
@@ -43,7 +47,13 @@ describe('what a batch says about its subjects', () => {
     expect(told(news, call())).toEqual([['acme', 'tok_a']]);
     const later = { time: AT + 1 };
     expect(told(news, call(later))).toEqual([]);
-    for (const fresh of [{ endpoint: 'GET /v1/keys' }, { country: 'BR' }, { asn: 64501 }, { userAgent: 'python/3' }]) {
+    for (const fresh of [
+      { endpoint: 'GET /v1/keys' },
+      { country: 'BR' },
+      { asn: 64501 },
+      { networkKind: 'vpn' } as const,
+      { userAgent: 'python/3' },
+    ]) {
       expect(told(news, call({ ...later, ...fresh }))).toEqual([['acme', 'tok_a']]);
       expect(told(news, call({ ...fresh, time: AT + 2 }))).toEqual([]);
     }
@@ -95,6 +105,7 @@ describe('after a restart', () => {
       endpoint: fc.array(part, { maxLength: 3 }).map((parts) => parts.join('')),
       country: fc.constantFrom('', 'CH', 'BR'),
       asn: fc.constantFrom(0, 0, 64500, 4_294_967_295),
+      networkKind: fc.constantFrom('' as const, 'hosting' as const, 'vpn' as const, 'egress' as const),
       ip: fc.oneof(
         fc.ipV4(),
         fc.ipV6(),
