@@ -49,7 +49,15 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
      WHERE ${OF_ALERT}
      GROUP BY owner, lineage
    ) AS judged ON judged.owner = met.owner AND judged.lineage = met.lineage
-   WHERE arrayExists(w -> first <= w.2 AND (first >= w.1 OR ({since:Int64} > 0 AND first >= fromUnixTimestamp64Milli({since:Int64}))), windows)
+   LEFT JOIN (
+     SELECT lineage, facet, value, 1 AS said, argMax(if(verdict = 'malicious', last_seen, ifNull(ends_at, toDateTime64('2299-01-01', 3, 'UTC'))), recorded_at) AS over
+     FROM feedback
+     WHERE lineage IN (SELECT ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
+     GROUP BY lineage, facet, value
+   ) AS word ON word.lineage = met.lineage AND word.facet = met.facet AND word.value = met.value
+   WHERE arrayExists(w -> first <= w.2 AND (first >= w.1 OR ({since:Int64} > 0 AND first >= fromUnixTimestamp64Milli({since:Int64}))
+     -- Spoken of before, and used again after that word had ended: it was first met again, and this alert may be about it.
+     OR (said = 1 AND last > over AND last >= w.1)), windows)
    ORDER BY first, facet, value
    LIMIT ${MAX_VALUES}`,
   judgedOf,
@@ -62,7 +70,7 @@ const burstsIn = defineQuery<{ alert: string }, Judged>(
      arrayMax(arrayPushBack(arrayFilter(t -> t > burst.last AND t <= burst.last + toIntervalMillisecond(${BURST_GAP_MS}), steps.times), burst.last)) AS last,
      burst.made AS made
    FROM (
-     SELECT owner, concat('steps-', JSONExtractString(observed, 'window')) AS facet, JSONExtractString(observed, 'step') AS step,
+     SELECT owner, if(window_to < window_from + toIntervalHour(1), 'steps-hour', 'steps-day') AS facet, JSONExtractString(observed, 'step') AS step,
        min(window_from) AS first, max(window_to) AS last, max(JSONExtractUInt(observed, 'tokens')) AS made
      FROM detections
      WHERE ${OF_ALERT} AND detector = 'churn-rate'

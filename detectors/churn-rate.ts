@@ -3,6 +3,7 @@ import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, FORGETTING_MS, HOUR_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
 import { bothEnds, intervalOf } from './explain.ts';
+import { type BurstSaid, churnAsSaid, feedbackFor, isBurstExpected } from './feedback.ts';
 import { expectedCount, type Gamma, surpriseOfCount, upperCount } from './statistics.ts';
 import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
@@ -46,6 +47,8 @@ export interface ChurnFacts {
   readonly hours: readonly { readonly hour: number; readonly steps: number }[];
   /** Steps of the last three days and of the scope. */
   readonly recent: readonly { readonly time: number; readonly token: string }[];
+  /** Bursts that people expect: none as full is news while they do. */
+  readonly expected?: readonly BurstSaid[];
 }
 
 const TOUCHED = `
@@ -121,15 +124,21 @@ async function facts(reads: Reads, scope: Scope): Promise<ChurnFacts[]> {
   });
   if (recent.length === 0) return [];
   const owners = [...new Set(recent.map((row) => row.owner))];
-  const [hours, signs] = await Promise.all([
+  const [feedback, hours, signs] = await Promise.all([
+    feedbackFor(reads, scope),
     reads.read(pastHours, { owners, from: from - HISTORY_MS }),
     reads.read(firstSigns, { owners }),
   ]);
-  return recent.map((row) => ({
-    ...row,
-    firstSeen: signs.find((sign) => sign.owner === row.owner)?.firstSeen ?? from,
-    hours: hours.find((past) => past.owner === row.owner && past.step === row.step)?.hours ?? [],
-  }));
+  const churnWords = feedback.ofLineage.get('') ?? [];
+  return recent.map((row) => {
+    const words = churnWords.filter((word) => word.owner === row.owner && word.value === row.step);
+    const past = hours.find((other) => other.owner === row.owner && other.step === row.step)?.hours ?? [];
+    return {
+      ...row,
+      firstSeen: signs.find((sign) => sign.owner === row.owner)?.firstSeen ?? from,
+      ...churnAsSaid({ hours: past, recent: row.recent }, words, from),
+    };
+  });
 }
 
 /** What is believed of a rate before anything is known: a fraction of a step, seen over half a window. */
@@ -248,7 +257,7 @@ function judgeAt(
     let from = index;
     while (from > 0 && (times[from - 1] ?? 0) > at - windowMs) from--;
     const count = index - from + 1;
-    if (count < params.min_steps) continue;
+    if (count < params.min_steps || isBurstExpected(facts.expected ?? [], at, windowMs, count)) continue;
     const rate = churnRate(facts, at, windowMs);
     const telling = windowMs === LONGEST_MS ? driftCount(times.slice(from, index + 1), most(at - windowMs)) : count;
     const chance = surpriseOfCount(telling, 1, rate);

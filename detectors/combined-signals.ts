@@ -2,10 +2,11 @@ import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
+import { FACETS_OF_CALLS, recalled } from './feedback.ts';
 import { type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';
-import { countryName, duration, kindName, rounded, severityOf, sqlTime } from './words.ts';
+import { countryName, duration, kindName, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
@@ -81,6 +82,7 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
     summary:
       `Within ${duration(Math.max(1000, at - from))} ${token} of ${facts.owner} was used ${listed(signals.map(phraseOf))}. ` +
       `Each alone may be chance (${signals.map(({ name, look }) => `${name} ${rounded(look.surprise)}`).join(', ')}); together they are a surprise of ${rounded(surprise)}.` +
+      recalled(signals.flatMap(({ look }) => look.values)) +
       baselineSentences(facts, baseline.learning),
     window: { from, to: at },
     observed: Object.fromEntries(
@@ -137,8 +139,19 @@ function signalsSql(facts: NoveltyFacts, signals: readonly Signal[], from: numbe
   const lists = signals.map(
     ({ look }) =>
       `arrayFilter(x -> x.1 >= ${sqlTime(from)} AND x.1 <= ${sqlTime(to)}, ` +
-      `arraySlice(arraySort(groupArrayIf((met, value), facet = '${look.facet}')), 2)) AS of_${look.facet}`,
+      `arraySlice(arraySort(groupArrayIf((met, value), facet = '${look.facet}')), ${facts.spoken ? 1 : 2})) AS of_${look.facet}`,
   );
+  if (facts.spoken) {
+    // What people said decides what is new: then the calls of what was found are looked at, by name.
+    const found = signals.flatMap(({ look }) =>
+      look.values.map(({ value }) => `(${sqlText(look.facet)}, ${sqlText(value)})`),
+    );
+    return (
+      `SELECT ${columns.join(', ')} FROM (SELECT ${lists.join(', ')} FROM (SELECT seen.1 AS facet, seen.2 AS value, min(time) AS met ` +
+      `FROM (SELECT * FROM events WHERE ${sqlLineage(facts)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)}) ` +
+      `ARRAY JOIN ${FACETS_OF_CALLS} AS seen WHERE seen IN (${found.join(', ')}) GROUP BY facet, value))`
+    );
+  }
   const met = signals.map(({ look }) => {
     const { view, column } = FACET_VIEWS[look.facet];
     return `SELECT '${look.facet}' AS facet, ${column} AS value, min(first_seen) AS met FROM ${view} WHERE ${sqlLineage(facts)} GROUP BY ${column}`;

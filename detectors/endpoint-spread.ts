@@ -2,10 +2,11 @@ import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
+import { isExpected, recalled } from './feedback.ts';
 import { type MetValue, type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
 import { expectedCount, upperCount } from './statistics.ts';
-import { duration, plural, rounded, severityOf, sqlTime } from './words.ts';
+import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
@@ -80,6 +81,7 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding |
       `${token} of ${facts.owner} called ${values.length} endpoints new to it within ${duration(at - from)}` +
       `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
       `In ${duration(history)} it had used ${known}; in such a time it meets ${usual <= 0 ? 'none' : `at most ${usual}`}.` +
+      recalled(values) +
       baselineSentences(facts, baseline.learning),
     window: { from, to: at },
     observed: { new_endpoints: values.length, refused },
@@ -95,14 +97,14 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding |
     surprise: rounded(surprise),
     state: baseline.learning.state,
     evidence: evidenceOf(values, at),
-    sql: walkSql(facts, from, at),
+    sql: walkSql(facts, values, from, at),
   };
 }
 
 function judgeRush(facts: NoveltyFacts, params: Knobs, index: number): Finding | null {
   const all = facts.values.endpoint;
   const at = all[index]?.met ?? 0;
-  const values = all.filter((value) => value.met <= at && value.met > at - RUSH_WINDOW_MS);
+  const values = all.filter((value) => value.met <= at && value.met > at - RUSH_WINDOW_MS && !isExpected(value));
   if (values.length < params.rush) return null;
   const from = values[0]?.met ?? at;
   const refused = values.filter((value) => value.firstStatus >= 400).length;
@@ -131,7 +133,7 @@ function judgeRush(facts: NoveltyFacts, params: Knobs, index: number): Finding |
     surprise: 0,
     state: baseline.learning.state,
     evidence: evidenceOf(values, at),
-    sql: walkSql(facts, from, at),
+    sql: walkSql(facts, values, from, at),
   };
 }
 
@@ -151,12 +153,17 @@ function evidenceOf(values: readonly MetValue[], at: number) {
   return bothEnds(rows, MAX_EVIDENCE);
 }
 
-function walkSql(facts: NoveltyFacts, from: number, to: number): string {
+function walkSql(facts: NoveltyFacts, values: readonly MetValue[], from: number, to: number): string {
+  // What people said decides what is new: then the calls of what was found are counted, by name.
+  const met = facts.spoken
+    ? `SELECT endpoint, min(time) AS met, argMin(status, time) AS status, uniqExact(id) AS calls FROM events ` +
+      `WHERE ${sqlLineage(facts)} AND endpoint IN (${values.map(({ value }) => sqlText(value)).join(', ')}) ` +
+      `AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)} GROUP BY endpoint`
+    : `SELECT endpoint, min(first_seen) AS met, argMin(first_status, first_seen) AS status, sum(calls) AS calls ` +
+      `FROM token_endpoints WHERE ${sqlLineage(facts)} GROUP BY endpoint`;
   return (
     `SELECT count() AS new_endpoints, countIf(status >= 400) AS refused, min(met) AS first, max(met) AS last, ` +
-    `arraySort(groupArray((met, endpoint, status, calls))) AS endpoints FROM (` +
-    `SELECT endpoint, min(first_seen) AS met, argMin(first_status, first_seen) AS status, sum(calls) AS calls ` +
-    `FROM token_endpoints WHERE ${sqlLineage(facts)} GROUP BY endpoint) ` +
+    `arraySort(groupArray((met, endpoint, status, calls))) AS endpoints FROM (${met}) ` +
     `WHERE met >= ${sqlTime(from)} AND met <= ${sqlTime(to)}`
   );
 }

@@ -2,6 +2,7 @@ import { HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf } from './explain.ts';
+import { recalled } from './feedback.ts';
 import { callsBefore, type MetValue, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
 import { MOVE_MS, moves, type PlaceFacet, type Sighting, sightings } from './sightings.ts';
 import { bringsNetwork, clientLook, combinedSurprise, lookAt, shared, weighKind, weighPlace } from './signals.ts';
@@ -176,7 +177,7 @@ function judgePlace(
   const history = value.met - (facts.activeHours[0] ?? value.met);
   const baseline = baselineOf(facts, at, look.values);
   return {
-    anchor: `${facet} ${value.value} ${severity}`,
+    anchor: `${facet} ${value.value}${value.said?.again ? ` after ${value.said.until}` : ''} ${severity}`,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
     title: `${token} was used from ${place}, where it has never been`,
@@ -191,6 +192,7 @@ function judgePlace(
       (count > 1
         ? ` It made ${count} calls from there within ${duration(at - value.met)}; ${rounded(callsPerHour)} an hour are usual.`
         : '') +
+      recalled([value]) +
       baselineSentences(facts, baseline.learning),
     window: { from: value.met, to: at },
     observed: {

@@ -1,6 +1,16 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
 import type { Reads, Scope } from './contract.ts';
+import {
+  activityAsSaid,
+  type Feedback,
+  feedbackFor,
+  type Said,
+  type UsedAgain,
+  usedAgain,
+  valueKey,
+  valuesAsSaid,
+} from './feedback.ts';
 import { FACETS, type Facet, fleetAt, type Prior } from './prior.ts';
 import { inheritActivity, inheritValues, predecessorsOf } from './succession.ts';
 
@@ -19,6 +29,8 @@ export interface MetValue {
   readonly peersRecent: readonly number[];
   /** Lineages of other owners that met it before. */
   readonly fleetBefore: number;
+  /** What a person said of it, if anything. */
+  readonly said?: Said;
   /** The first of the owner's other lineages that met it, with when, to name them. */
   readonly peers: readonly { readonly lineage: string; readonly met: number }[];
 }
@@ -42,6 +54,8 @@ export interface NoveltyFacts {
   readonly priors: Readonly<Record<Facet, Prior>>;
   /** Lineages whose habits count as its own, the nearest first: it took over from them undeclared, as was inferred when the day began. */
   readonly inheritedFrom: readonly string[];
+  /** People said something of what it met: what it met first is not all that is new. */
+  readonly spoken?: boolean;
 }
 
 interface Candidate {
@@ -176,6 +190,10 @@ interface PeerParams extends Record<string, unknown> {
   lineages: string[];
   values: string[];
   mets: number[];
+  /** What people found malicious, facet, lineage and value in step: nobody met it. */
+  leftFacets: string[];
+  leftLineages: string[];
+  leftValues: string[];
 }
 
 /** How peers stand to each fresh value: one row a fresh value. The arrays run in step. */
@@ -200,6 +218,7 @@ const peers = defineQuery<
      SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
      FROM rollup_facets
      WHERE facet IN {facets:Array(String)} AND value IN {values:Array(String)}
+       AND NOT has(arrayZip({leftFacets:Array(String)}, {leftLineages:Array(String)}, {leftValues:Array(String)}), (toString(facet), lineage, toString(value)))
      GROUP BY facet, owner, lineage, value
    ) AS known ON known.facet = fresh.facet AND known.value = fresh.value
    WHERE known.lineage != fresh.lineage
@@ -225,6 +244,12 @@ const SLICE_VALUES = 1_000;
 /** RUSH_ENDPOINTS met within an hour are why a token without a baseline is looked at. */
 export const RUSH_ENDPOINTS = 12;
 
+/** Spoken is what people said, and what was used again after it. */
+interface Spoken {
+  readonly feedback: Feedback;
+  readonly again: ReadonlyMap<string, UsedAgain>;
+}
+
 const gathered = new WeakMap<Scope, Promise<NoveltyFacts[]>>();
 
 /**
@@ -243,13 +268,18 @@ export function noveltyFacts(reads: Reads, scope: Scope): Promise<NoveltyFacts[]
 
 async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
   const { subjects } = scope;
-  if (scope.usage === 0 || subjects?.length === 0) return [];
+  if (scope.usage === 0) return [];
   const fresh = scope.within.from - OPEN_MS;
+  const feedback = await feedbackFor(reads, scope);
+  const again = await usedAgain(reads, feedback, scope);
+  // To the batches it is nothing new, so that these are found by what people said alone.
+  const recalled = feedback.words.filter((word) => (again.get(valueKey(word))?.met ?? 0) >= fresh);
+  if (subjects?.length === 0 && recalled.length === 0) return [];
   const knownBefore = scope.within.to - KNOWN_AFTER_MS;
   const { successions } = await fleetAt(reads, scope.within.from);
   const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(({ lineage }) => lineage);
   const params = { fresh, knownBefore, heirs, rush: RUSH_ENDPOINTS };
-  const found =
+  const found: Candidate[] =
     subjects === null
       ? await reads.read(candidatesOfBatches, {
           ...params,
@@ -262,9 +292,15 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
           owners: subjects.map(([owner]) => owner),
           lineages: subjects.map(([, lineage]) => lineage),
         });
+  const known = new Set(found.map(({ lineage }) => lineage));
+  for (const { owner, lineage } of recalled)
+    if (!known.has(lineage)) {
+      known.add(lineage);
+      found.push({ owner, lineage });
+    }
   const facts: NoveltyFacts[] = [];
   for (let i = 0; i < found.length; i += SLICE_LINEAGES)
-    facts.push(...(await gatherSlice(reads, scope, fresh, found.slice(i, i + SLICE_LINEAGES))));
+    facts.push(...(await gatherSlice(reads, scope, fresh, found.slice(i, i + SLICE_LINEAGES), { feedback, again })));
   return facts;
 }
 
@@ -273,6 +309,7 @@ async function gatherSlice(
   scope: Scope,
   fresh: number,
   found: readonly Candidate[],
+  { feedback, again }: Spoken,
 ): Promise<NoveltyFacts[]> {
   const fleet = await fleetAt(reads, scope.within.from);
   const inherits = new Map(found.map(({ lineage }) => [lineage, predecessorsOf(fleet.successions, lineage)]));
@@ -286,9 +323,15 @@ async function gatherSlice(
     reads.read(ownerLineages, { owners: params.owners }),
   ]);
   const ownerOf = new Map(found.map((row) => [row.lineage, row.owner]));
+  const wordsOf = (lineage: string) => feedback.ofLineage.get(lineage) ?? [];
   // What a predecessor did later in the day was not known when the day began.
   const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
-  const ownValues = grouped(values, (value) => value.lineage);
+  const ownValues = new Map(
+    [...grouped(values, (value) => value.lineage)].map(([lineage, list]) => [
+      lineage,
+      valuesAsSaid(list, wordsOf(lineage), again),
+    ]),
+  );
   const valuesOf = new Map(
     found.map(({ lineage }) => {
       const inherited = (inherits.get(lineage) ?? []).flatMap((one) => ownValues.get(one) ?? []);
@@ -301,9 +344,9 @@ async function gatherSlice(
   );
   const peerRows: Awaited<ReturnType<typeof askPeers>> = [];
   for (let i = 0; i < asked.length; i += SLICE_VALUES)
-    peerRows.push(...(await askPeers(reads, asked.slice(i, i + SLICE_VALUES), ownerOf)));
+    peerRows.push(...(await askPeers(reads, asked.slice(i, i + SLICE_VALUES), ownerOf, feedback)));
   const peersOf = new Map(peerRows.map((row) => [`${row.facet}\n${row.lineage}\n${row.value}`, row]));
-  const activeOf = new Map(active.map((row) => [row.lineage, row]));
+  const activeOf = new Map(active.map((row) => [row.lineage, activityAsSaid(row, wordsOf(row.lineage))]));
   const lineagesOf = grouped(lineages, (row) => row.owner);
   const idle = { hours: [], calls: [] };
   return found.map(({ owner, lineage }) => {
@@ -341,6 +384,7 @@ async function gatherSlice(
       fleetPeers: fleet.lineages,
       priors: fleet.priors,
       inheritedFrom,
+      spoken: [lineage, ...inheritedFrom].some((one) => wordsOf(one).length > 0),
     };
   });
 }
@@ -359,13 +403,21 @@ function askPeers(
   reads: Reads,
   asked: readonly { readonly facet: Facet; readonly lineage: string; readonly value: string; readonly met: number }[],
   ownerOf: ReadonlyMap<string, string>,
+  feedback: Feedback,
 ) {
+  const facets = new Set(asked.map((value) => `${value.facet}\n${value.value}`));
+  const left = feedback.words.filter(
+    (word) => word.verdict === 'malicious' && facets.has(`${word.facet}\n${word.value}`),
+  );
   return reads.read(peers, {
     facets: asked.map((value) => value.facet),
     owners: asked.map((value) => ownerOf.get(value.lineage) ?? ''),
     lineages: asked.map((value) => value.lineage),
     values: asked.map((value) => value.value),
     mets: asked.map((value) => value.met),
+    leftFacets: left.map((word) => word.facet),
+    leftLineages: left.map((word) => word.lineage),
+    leftValues: left.map((word) => word.value),
   });
 }
 

@@ -1,4 +1,5 @@
 import { activeHoursWithin, HOUR_MS, noveltyRate } from './baseline.ts';
+import { isExpected } from './feedback.ts';
 import { type MetValue, type NoveltyFacts, peersAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { type Gamma, surpriseOfCount } from './statistics.ts';
@@ -39,17 +40,21 @@ export function shared(others: readonly number[], at: number): number {
 export function lookAt(facts: NoveltyFacts, facet: Facet, at: number, windowMs: number, weigh: Weigh): Look {
   const all = facts.values[facet];
   const values: MetValue[] = [];
-  // The very first value of a lineage is where it began, not news.
-  for (let i = 1; i < all.length; i++) {
-    const value = all[i] as MetValue;
+  for (const [i, value] of all.entries()) {
     if (value.met > at) break;
-    if (value.met > at - windowMs) values.push(value);
+    // The very first value of a lineage is where it began, not news.
+    if (value.met > at - windowMs && (i > 0 || value.said?.again) && !isExpected(value)) values.push(value);
   }
-  const unexplained = values.reduce((sum, value) => sum + weigh(value, at), 0);
+  const unexplained = values.reduce((sum, value) => sum + weighSaid(value, weigh(value, at)), 0);
   const met = all.map((value) => value.met);
   const rate = noveltyRate({ met, activeHours: facts.activeHours }, at - windowMs, facts.priors[facet]);
   const hours = activeHoursWithin(facts.activeHours, at, windowMs);
   return { facet, windowMs, values, unexplained, hours, rate, surprise: surpriseOfCount(unexplained, hours, rate) };
+}
+
+/** weighSaid is a value's weight when nothing explains away what was found malicious before. */
+function weighSaid(value: MetValue, weight: number): number {
+  return value.said?.verdict === 'malicious' ? Math.max(1, weight) : weight;
 }
 
 /** weighPlace weighs a country, network or client: less the more of the owner's other tokens are at home with it, little when they came the same day. */

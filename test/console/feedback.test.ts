@@ -16,7 +16,18 @@ let serial = 0;
 function call(time: number, lineage: string, fields: Partial<UsageRow> = {}): string {
   return encodeUsage({
     ...{ time, receivedAt: time, id: `e${serial++}`, token: lineage, lineage, owner: 'acme' },
-    ...{ endpoint: 'GET /v1/home', method: 'GET', status: 200, ip: '203.0.113.9', country: 'DE', asn: 0 },
+    ...{
+      endpoint: 'GET /v1/home',
+      method: 'GET',
+      status: 200,
+      ip: '203.0.113.9',
+      country: 'DE',
+      asn: 0,
+      networkKind: '',
+      latitude: 0,
+      longitude: 0,
+      accuracyKm: 0,
+    },
     ...{ networkKind: '' as const, latitude: 0, longitude: 0, accuracyKm: 0 },
     ...{ userAgent: 'app/1.0', bytes: 1, durationMs: 1, requestId: '', attributes: '', source: 'native' },
     ...fields,

@@ -1,0 +1,378 @@
+import type { Verdict } from '../core/index.ts';
+import { defineQuery, num, text } from '../store/index.ts';
+import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
+import type { Reads, Scope } from './contract.ts';
+import type { Activity } from './succession.ts';
+
+/** Word is what a person said of one value that a lineage met, or of one burst of an owner's churn. Times are epoch milliseconds, event time. */
+export interface Word {
+  readonly alert: string;
+  readonly owner: string;
+  /** '' for churn. */
+  readonly lineage: string;
+  /** A facet; `steps-hour` or `steps-day` for churn. */
+  readonly facet: string;
+  readonly value: string;
+  readonly verdict: Verdict;
+  /** First and last use that the word is about. */
+  readonly from: number;
+  readonly to: number;
+  /** Calls in them, or steps in the fullest window. */
+  readonly amount: number;
+  /** Until when it is expected; null: for good. */
+  readonly endsAt: number | null;
+}
+
+/** Said is a word as a met value carries it. */
+export interface Said {
+  readonly verdict: Verdict;
+  /** The use that counts as its first meeting came after the word had ended; `until` is when that was. */
+  readonly again: boolean;
+  readonly until: number | null;
+}
+
+/** UsedAgain is the first use of a value after the word about it had ended. */
+export interface UsedAgain {
+  readonly met: number;
+  readonly firstStatus: number;
+}
+
+/** Feedback is all that people said, as detectors use it. */
+export interface Feedback {
+  readonly words: readonly Word[];
+  /** By lineage. */
+  readonly ofLineage: ReadonlyMap<string, readonly Word[]>;
+  /** What was used again, by valueKey: looked up once, and remembered. */
+  readonly again: Map<string, UsedAgain>;
+}
+
+/** Words that count at most, the newest: more than people say in years. */
+const MAX_WORDS = 10_000;
+
+const version = defineQuery<Record<string, never>, string>(
+  'feedback_version',
+  'SELECT concat(toString(count()), toString(max(recorded_at))) AS version FROM feedback',
+  (raw) => text(raw.version),
+);
+
+/** The newest word about a value counts; every burst of churn stands for itself. */
+const newestWords = defineQuery<Record<string, never>, Word>(
+  'feedback_words',
+  `SELECT lineage, facet, value, argMax(alert, recorded_at) AS of_alert, argMax(owner, recorded_at) AS of_owner,
+     argMax(verdict, recorded_at) AS said, toUnixTimestamp64Milli(min(first_seen)) AS first,
+     toUnixTimestamp64Milli(argMax(last_seen, recorded_at)) AS last, argMax(amount, recorded_at) AS made,
+     -- A tuple, because argMax passes over a bare NULL.
+     toUnixTimestamp64Milli(argMax(tuple(ends_at), recorded_at).1) AS ends
+   FROM feedback
+   GROUP BY lineage, facet, value, if(lineage = '', concat(owner, ' ', alert), '')
+   ORDER BY max(recorded_at) DESC
+   LIMIT ${MAX_WORDS}`,
+  (raw) => ({
+    alert: text(raw.of_alert),
+    owner: text(raw.of_owner),
+    lineage: text(raw.lineage),
+    facet: text(raw.facet),
+    value: text(raw.value),
+    verdict: text(raw.said) === 'malicious' ? 'malicious' : 'expected',
+    from: num(raw.first),
+    to: num(raw.last),
+    amount: num(raw.made),
+    endsAt: raw.ends === null ? null : num(raw.ends),
+  }),
+);
+
+const remembered = new WeakMap<Reads, { readonly version: string; readonly feedback: Promise<Feedback> }>();
+const asked = new WeakMap<Scope, Promise<Feedback>>();
+
+/** feedbackFor is what people have said by now: one small query a scope, and the words themselves only when there are new ones. */
+export function feedbackFor(reads: Reads, scope: Scope): Promise<Feedback> {
+  let feedback = asked.get(scope);
+  if (feedback === undefined) {
+    feedback = currentFeedback(reads);
+    asked.set(scope, feedback);
+  }
+  return feedback;
+}
+
+async function currentFeedback(reads: Reads): Promise<Feedback> {
+  const [now = ''] = await reads.read(version, {});
+  const known = remembered.get(reads);
+  if (known?.version === now) return known.feedback;
+  const feedback = reads.read(newestWords, {}).then(feedbackOf);
+  remembered.set(reads, { version: now, feedback });
+  feedback.catch(() => remembered.delete(reads));
+  return feedback;
+}
+
+/** feedbackOf makes feedback of words. */
+export function feedbackOf(words: readonly Word[]): Feedback {
+  const ofLineage = new Map<string, Word[]>();
+  for (const word of words) {
+    const list = ofLineage.get(word.lineage);
+    if (list) list.push(word);
+    else ofLineage.set(word.lineage, [word]);
+  }
+  return { words, ofLineage, again: new Map() };
+}
+
+/** valueKey names one value of one facet of one lineage. */
+export function valueKey(value: { readonly facet: string; readonly lineage: string; readonly value: string }): string {
+  return `${value.facet}\n${value.lineage}\n${value.value}`;
+}
+
+/** wordEnd is when a value that was spoken of is news again: after the last use that was malicious, after the end of what was expected; null: never. */
+export function wordEnd(word: Pick<Word, 'verdict' | 'to' | 'endsAt'>): number | null {
+  return word.verdict === 'malicious' ? word.to : word.endsAt;
+}
+
+/** The last use of whatever the lineages met, of those that were used lately. */
+const lastUses = defineQuery<
+  { owners: string[]; lineages: string[]; from: number },
+  { facet: string; lineage: string; value: string; last: number }
+>(
+  'feedback_last_uses',
+  `SELECT facet, lineage, value, toUnixTimestamp64Milli(max(last_seen)) AS last
+   FROM rollup_facets
+   WHERE owner IN {owners:Array(String)} AND lineage IN (
+     SELECT lineage FROM rollup_tokens WHERE lineage IN {lineages:Array(String)}
+     GROUP BY lineage
+     HAVING max(last_seen) >= fromUnixTimestamp64Milli({from:Int64}))
+   GROUP BY facet, lineage, value`,
+  (raw) => ({ facet: text(raw.facet), lineage: text(raw.lineage), value: text(raw.value), last: num(raw.last) }),
+);
+
+/** FACETS_OF_CALLS is what the view behind `rollup_facets` makes of one call; a test holds the two together. */
+export const FACETS_OF_CALLS = `[
+    ('endpoint', toString(endpoint)),
+    ('country', if(network_kind = 'egress', 'egress', toString(country))),
+    ('network', multiIf(
+        network_kind = 'egress', 'egress',
+        asn != 0, concat('AS', toString(asn)),
+        position(ip, ':') > 0, substringIndex(ip, ':', 2),
+        substringIndex(ip, '.', 2))),
+    ('kind', if(network_kind = '' AND asn != 0, 'other', toString(network_kind))),
+    ('client', toString(substringIndex(user_agent, '/', 1)))
+]`;
+
+const firstUses = defineQuery<
+  { facets: string[]; lineages: string[]; values: string[]; ends: number[]; from: number; to: number },
+  UsedAgain & { facet: string; lineage: string; value: string }
+>(
+  'feedback_first_uses',
+  `SELECT over.facet AS facet, over.lineage AS lineage, over.value AS value, toUnixTimestamp64Milli(min(call.time)) AS met,
+     argMin(call.status, call.time) AS first_status
+   FROM (
+     SELECT pair.1 AS facet, pair.2 AS lineage, pair.3 AS value, pair.4 AS ended
+     FROM (SELECT arrayJoin(arrayZip({facets:Array(String)}, {lineages:Array(String)}, {values:Array(String)}, {ends:Array(Int64)})) AS pair)
+   ) AS over
+   INNER JOIN (
+     SELECT lineage, time, status, met.1 AS facet, met.2 AS value
+     FROM (
+       SELECT * FROM events
+       WHERE lineage IN {lineages:Array(String)} AND time > fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64})
+     )
+     ARRAY JOIN ${FACETS_OF_CALLS} AS met
+   ) AS call ON call.facet = over.facet AND call.lineage = over.lineage AND call.value = over.value
+   WHERE toUnixTimestamp64Milli(call.time) > over.ended
+   GROUP BY over.facet, over.lineage, over.value`,
+  (raw) => ({
+    facet: text(raw.facet),
+    lineage: text(raw.lineage),
+    value: text(raw.value),
+    met: num(raw.met),
+    firstStatus: num(raw.first_status),
+  }),
+);
+
+/** Values whose first use is looked up in one query. */
+const SLICE_VALUES = 500;
+
+/**
+ * usedAgain is what was used again before the scope's end, after the words about it had ended, by valueKey. The first use is
+ * looked up in the events once and remembered; nothing is asked while no word has ended.
+ */
+export async function usedAgain(
+  reads: Reads,
+  feedback: Feedback,
+  scope: Scope,
+): Promise<ReadonlyMap<string, UsedAgain>> {
+  const { from, to } = scope.within;
+  const over = feedback.words.filter((word) => word.lineage !== '' && (wordEnd(word) ?? to) < to);
+  const unknown = new Map(over.map((word) => [valueKey(word), word]));
+  for (const key of feedback.again.keys()) unknown.delete(key);
+  if (unknown.size > 0) {
+    const waiting = [...unknown.values()];
+    const last = await reads.read(lastUses, {
+      owners: [...new Set(waiting.map((word) => word.owner))],
+      lineages: [...new Set(waiting.map((word) => word.lineage))],
+      from: from - OPEN_MS,
+    });
+    const used = last.flatMap((use) => {
+      const word = unknown.get(valueKey(use));
+      return word !== undefined && use.last > (wordEnd(word) ?? to) ? [word] : [];
+    });
+    for (let i = 0; i < used.length; i += SLICE_VALUES)
+      for (const use of await askFirstUses(reads, used.slice(i, i + SLICE_VALUES), to))
+        feedback.again.set(valueKey(use), use);
+  }
+  return new Map([...feedback.again].filter(([, use]) => use.met < to));
+}
+
+function askFirstUses(reads: Reads, used: readonly Word[], to: number) {
+  const ends = used.map((word) => wordEnd(word) ?? to);
+  return reads.read(firstUses, {
+    facets: used.map((word) => word.facet),
+    lineages: used.map((word) => word.lineage),
+    values: used.map((word) => word.value),
+    ends,
+    from: Math.min(...ends),
+    to,
+  });
+}
+
+/** Spoken is the part of a met value that a word changes. */
+interface Spoken {
+  readonly facet: string;
+  readonly lineage: string;
+  readonly value: string;
+  readonly met: number;
+  readonly calls: number;
+  readonly firstStatus: number;
+}
+
+/**
+ * valuesAsSaid applies what people said to the values that one lineage met: malicious ones were never met; expected ones are
+ * marked; what was used again after the word about it had ended was first met then. Sorted by first meeting.
+ */
+export function valuesAsSaid<V extends Spoken>(
+  values: readonly V[],
+  words: readonly Word[],
+  again: ReadonlyMap<string, UsedAgain>,
+): readonly (V & { readonly said?: Said })[] {
+  if (words.length === 0) return values;
+  const wordOf = new Map(words.map((word) => [valueKey(word), word]));
+  return values
+    .flatMap((value) => {
+      const key = valueKey(value);
+      const word = wordOf.get(key);
+      if (word === undefined) return [value];
+      const { verdict } = word;
+      const until = wordEnd(word);
+      const use = again.get(key);
+      if (use !== undefined && until !== null) {
+        const calls = verdict === 'malicious' ? Math.max(1, value.calls - word.amount) : value.calls;
+        return [{ ...value, ...use, calls, said: { verdict, again: true, until } }];
+      }
+      if (verdict === 'malicious') return [];
+      return [value.met <= (until ?? value.met) ? { ...value, said: { verdict, again: false, until } } : value];
+    })
+    .sort((a, b) => a.met - b.met || (a.value < b.value ? -1 : 1));
+}
+
+/** isExpected tells whether a person expected this meeting: it is no news, and no less a habit. */
+export function isExpected(value: { readonly said?: Said }): boolean {
+  return value.said?.verdict === 'expected' && !value.said.again;
+}
+
+/**
+ * activityAsSaid takes calls that were malicious out of a lineage's activity: the calls of each alert's values, of the facet
+ * that most of them are known by, are spread over the hours of the abuse; an hour of which nothing is left was not active.
+ */
+export function activityAsSaid(activity: Activity, words: readonly Word[]): Activity {
+  const abuses = abusesIn(words);
+  if (abuses.length === 0) return activity;
+  const calls = [...activity.calls];
+  for (const { from, to, amount } of abuses) {
+    const touched = activity.hours.flatMap((hour, i) => (hour + HOUR_MS > from && hour <= to ? [i] : []));
+    const made = touched.reduce((sum, i) => sum + (calls[i] ?? 0), 0);
+    const kept = made <= amount ? 0 : 1 - amount / made;
+    for (const i of touched) calls[i] = (calls[i] ?? 0) * kept;
+  }
+  const left = calls.map((made, i) => made === activity.calls[i] || made >= 0.5);
+  return { hours: activity.hours.filter((_, i) => left[i]), calls: calls.filter((_, i) => left[i]) };
+}
+
+/** Abuse is when malicious calls were made, and how many. */
+interface Abuse {
+  readonly from: number;
+  readonly to: number;
+  readonly amount: number;
+}
+
+function abusesIn(words: readonly Word[]): Abuse[] {
+  const byAlert = new Map<string, Map<string, Abuse>>();
+  for (const { alert, facet, verdict, from, to, amount } of words) {
+    if (verdict !== 'malicious') continue;
+    const facets = byAlert.get(alert) ?? new Map<string, Abuse>();
+    byAlert.set(alert, facets);
+    const abuse = facets.get(facet);
+    facets.set(facet, {
+      from: Math.min(from, abuse?.from ?? from),
+      to: Math.max(to, abuse?.to ?? to),
+      amount: amount + (abuse?.amount ?? 0),
+    });
+  }
+  return [...byAlert.values()].map((facets) =>
+    [...facets.values()].reduce((most, abuse) => (abuse.amount > most.amount ? abuse : most)),
+  );
+}
+
+/** BurstSaid is a burst of churn that people expect: how many steps in how short a window, until when (epoch milliseconds, null: for good). */
+export interface BurstSaid {
+  readonly steps: number;
+  readonly windowMs: number;
+  readonly until: number | null;
+}
+
+/** Steps is the part of an owner's churn that words change. Times are epoch milliseconds, sorted. */
+interface Steps {
+  readonly hours: readonly { readonly hour: number; readonly steps: number }[];
+  readonly recent: readonly { readonly time: number; readonly token: string }[];
+}
+
+/**
+ * churnAsSaid applies what people said of an owner's bursts of one kind of step, as of `now` (event time): a malicious burst,
+ * and one that was expected until a time that is over, never happened; steps of an expected one are habit, but count for no
+ * new burst.
+ */
+export function churnAsSaid<S extends Steps>(
+  steps: S,
+  words: readonly Word[],
+  now: number,
+): S & { readonly expected: readonly BurstSaid[] } {
+  const held = words.filter((word) => word.verdict === 'expected' && (word.endsAt ?? now) >= now);
+  const over = words.filter((word) => !held.includes(word));
+  const inHour = (hour: number) => over.some((word) => hour + HOUR_MS > word.from && hour <= word.to);
+  const inBurst = (time: number) => words.some((word) => time >= word.from && time <= word.to);
+  return {
+    ...steps,
+    hours: steps.hours.filter(({ hour }) => !inHour(hour)),
+    recent: steps.recent.filter(({ time }) => !inBurst(time)),
+    expected: held.map((word) => ({
+      steps: word.amount,
+      windowMs: word.facet === 'steps-hour' ? HOUR_MS : DAY_MS,
+      until: word.endsAt,
+    })),
+  };
+}
+
+/** A burst this much fuller than an expected one is still that one. */
+const BURST_TOLERANCE = 1.25;
+
+/** isBurstExpected tells whether people expect as many steps in a window that ends at `at`; times are epoch milliseconds. */
+export function isBurstExpected(expected: readonly BurstSaid[], at: number, windowMs: number, count: number): boolean {
+  return expected.some(
+    (burst) =>
+      at <= (burst.until ?? at) && windowMs >= burst.windowMs && count <= Math.floor(burst.steps * BURST_TOLERANCE),
+  );
+}
+
+/** recalled says in words how many of the values were malicious, or expected, before; '' when none was. */
+export function recalled(values: readonly { readonly said?: Said }[]): string {
+  const malicious = values.filter(({ said }) => said?.again && said.verdict === 'malicious').length;
+  const ended = values.filter(({ said }) => said?.again && said.verdict === 'expected').length;
+  return (
+    (malicious > 0 ? ` ${malicious} of ${values.length} were found malicious before.` : '') +
+    (ended > 0 ? ` ${ended} of ${values.length} were expected only until a time that is over.` : '')
+  );
+}

@@ -1,0 +1,296 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { churnRateDetector } from '../../detectors/churn-rate.ts';
+import { combinedSignals } from '../../detectors/combined-signals.ts';
+import { endpointSpread } from '../../detectors/endpoint-spread.ts';
+import { EXAMPLE_END, exampleFacts } from '../../detectors/examples.ts';
+import {
+  activityAsSaid,
+  churnAsSaid,
+  FACETS_OF_CALLS,
+  isBurstExpected,
+  isExpected,
+  valueKey,
+  valuesAsSaid,
+  type Word,
+  wordEnd,
+} from '../../detectors/feedback.ts';
+import type { MetValue, NoveltyFacts } from '../../detectors/novelty.ts';
+import { enabledDetectors } from '../../detectors/run.ts';
+import { encodeUsage, type Store, type UsageRow } from '../../store/index.ts';
+import { openTestStore, rows } from '../kit/store.ts';
+import { DAY, HOUR, MINUTE } from './kit.ts';
+
+const word = (fields: Partial<Word> = {}): Word => ({
+  ...{ alert: 'al_1', owner: 'acme', lineage: 'tok_1', facet: 'endpoint', value: 'a', verdict: 'malicious' },
+  ...{ from: 100, to: 200, amount: 3, endsAt: null, ...fields },
+});
+
+const anyWord = fc
+  .record({
+    alert: fc.constantFrom('al_1', 'al_2'),
+    facet: fc.constantFrom('endpoint', 'country'),
+    value: fc.constantFrom('a', 'b', 'c', 'd'),
+    verdict: fc.constantFrom('expected', 'malicious'),
+    from: fc.nat(100 * HOUR),
+    lasting: fc.nat(10 * HOUR),
+    amount: fc.nat(50),
+    endsAt: fc.option(fc.nat(200 * HOUR)),
+  })
+  .map(({ lasting, ...rest }) => word({ ...rest, to: rest.from + lasting }));
+
+const anyValue = fc
+  .record({
+    facet: fc.constantFrom('endpoint', 'country'),
+    value: fc.constantFrom('a', 'b', 'c', 'd'),
+    met: fc.nat(200 * HOUR),
+    calls: fc.integer({ min: 1, max: 100 }),
+    firstStatus: fc.constantFrom(200, 404),
+  })
+  .map((value) => ({ ...value, lineage: 'tok_1' }));
+
+const anyValues = fc
+  .uniqueArray(anyValue, { selector: valueKey })
+  .map((values) => values.sort((a, b) => a.met - b.met || (a.value < b.value ? -1 : 1)));
+
+describe('values as people said', () => {
+  it('are untouched where nobody said anything', () => {
+    fc.assert(fc.property(anyValues, (values) => void expect(valuesAsSaid(values, [], new Map())).toEqual(values)));
+  });
+
+  it('hold no malicious value that was not used again, and every other one once, by first meeting', () => {
+    fc.assert(
+      fc.property(anyValues, fc.uniqueArray(anyWord, { selector: valueKey }), fc.boolean(), (values, words, later) => {
+        const wordOf = new Map(words.map((one) => [valueKey(one), one]));
+        const again = new Map(
+          words.flatMap((one) => {
+            const end = wordEnd(one);
+            return later && end !== null ? [[valueKey(one), { met: end + 1, firstStatus: 200 }] as const] : [];
+          }),
+        );
+        const said = valuesAsSaid(values, words, again);
+        const left = values.filter((value) => {
+          const one = wordOf.get(valueKey(value));
+          return one?.verdict !== 'malicious' || again.has(valueKey(value));
+        });
+        expect(said.map(valueKey).sort()).toEqual(left.map(valueKey).sort());
+        expect(said.map(({ met }) => met)).toEqual(said.map(({ met }) => met).sort((a, b) => a - b));
+        for (const value of said) {
+          const one = wordOf.get(valueKey(value));
+          if (one === undefined) continue;
+          const end = wordEnd(one);
+          // News again exactly when it was used after the word had ended.
+          expect(value.said?.again ?? false).toBe(again.has(valueKey(value)));
+          if (value.said?.again) expect(value.met).toBeGreaterThan(end ?? Number.POSITIVE_INFINITY);
+          else if (isExpected(value)) expect(value.met).toBeLessThanOrEqual(end ?? Number.POSITIVE_INFINITY);
+        }
+      }),
+    );
+  });
+});
+
+describe('activity as people said', () => {
+  const activity = fc
+    .uniqueArray(fc.nat(200), { minLength: 1, maxLength: 60 })
+    .chain((hours) =>
+      fc
+        .array(fc.integer({ min: 1, max: 500 }), { minLength: hours.length, maxLength: hours.length })
+        .map((calls) => ({ hours: hours.sort((a, b) => a - b).map((hour) => hour * HOUR), calls })),
+    );
+  const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
+
+  it('loses at most the malicious calls, in the hours of the abuse only', () => {
+    fc.assert(
+      fc.property(activity, fc.array(anyWord, { maxLength: 6 }), (before, words) => {
+        const after = activityAsSaid(before, words);
+        const malicious = words.filter(({ verdict }) => verdict === 'malicious');
+        const lost = sum(before.calls) - sum(after.calls);
+        expect(lost).toBeGreaterThanOrEqual(-1e-6);
+        // An hour with less than half a call left goes with it.
+        const most = sum(malicious.map(({ amount }) => amount)) + 0.5 * (before.hours.length - after.hours.length);
+        expect(lost).toBeLessThanOrEqual(most + 1e-6);
+        expect(after.hours).toEqual([...after.hours].sort((a, b) => a - b));
+        const first = Math.min(...malicious.map(({ from }) => from));
+        const last = Math.max(...malicious.map(({ to }) => to));
+        for (const [i, hour] of before.hours.entries())
+          if (malicious.length === 0 || hour + HOUR <= first || hour > last)
+            expect(after.calls[after.hours.indexOf(hour)]).toBe(before.calls[i]);
+      }),
+    );
+  });
+
+  it('counts a call once, though its endpoint, country, network and client are all malicious', () => {
+    const abuse = { from: 10 * HOUR, to: 11 * HOUR - 1, amount: 40 };
+    const words = ['endpoint', 'country', 'network', 'client'].map((facet) => word({ facet, ...abuse }));
+    expect(activityAsSaid({ hours: [9, 10, 11].map((hour) => hour * HOUR), calls: [100, 100, 100] }, words)).toEqual({
+      hours: [9, 10, 11].map((hour) => hour * HOUR),
+      calls: [100, 60, 100],
+    });
+  });
+});
+
+describe('churn as people said', () => {
+  const [example] = churnRateDetector.examples;
+  const facts = example?.facts as Parameters<typeof churnAsSaid>[0] & { recent: { time: number; token: string }[] };
+  const params = enabledDetectors({}).find(({ detector }) => detector.id === 'churn-rate')?.params ?? {};
+  const first = facts.recent[0]?.time ?? 0;
+  const last = facts.recent.at(-1)?.time ?? 0;
+  const burst = { facet: 'steps-hour', value: 'issued', lineage: '', from: first, to: last, amount: 60 };
+  const pages = (said: unknown) =>
+    churnRateDetector.judge(said, params, 0).filter(({ severity }) => severity !== 'low').length;
+  /** The owner a week on: `count` tokens within ten minutes again. */
+  const weekOn = (count: number) => ({
+    ...facts,
+    hours: [...facts.hours, { hour: first - (first % HOUR), steps: facts.recent.length }],
+    recent: Array.from({ length: count }, (_, i) => ({ time: first + 7 * DAY + i * 1000, token: `later_${i}` })),
+  });
+
+  it('an expected burst does not raise again while it is expected, nor one as full; a much fuller one does', () => {
+    const expected = [word({ ...burst, verdict: 'expected', endsAt: first + 30 * DAY })];
+    expect(pages(facts)).toBeGreaterThan(0);
+    expect(pages(churnAsSaid(facts, expected, last))).toBe(0);
+    expect(pages(churnAsSaid(weekOn(60), expected, first + 7 * DAY))).toBe(0);
+    expect(pages(churnAsSaid(weekOn(200), expected, first + 7 * DAY))).toBeGreaterThan(0);
+    expect(pages(churnAsSaid(weekOn(60), expected, first + 31 * DAY))).toBeGreaterThan(0);
+  });
+
+  it('a malicious burst is left out: as many raise again, where they would have become a habit', () => {
+    const said = churnAsSaid(weekOn(60), [word({ ...burst })], first + 7 * DAY);
+    expect(said.hours.every(({ hour }) => hour + HOUR <= first)).toBe(true);
+    expect(pages(weekOn(60))).toBe(0);
+    expect(pages(said)).toBeGreaterThan(0);
+  });
+
+  it('steps of a burst that was spoken of count for no later one', () => {
+    const recent = [...facts.recent, { time: last + 5 * HOUR, token: 'one' }];
+    for (const verdict of ['expected', 'malicious'] as const)
+      expect(churnAsSaid({ ...facts, recent }, [word({ ...burst, verdict })], last).recent).toEqual([recent.at(-1)]);
+  });
+
+  it('a day of steps that is expected allows no such hour', () => {
+    const day = [{ steps: 60, windowMs: DAY, until: null }];
+    expect(isBurstExpected(day, 0, DAY, 75)).toBe(true);
+    expect(isBurstExpected(day, 0, DAY, 76)).toBe(false);
+    expect(isBurstExpected(day, 0, HOUR, 60)).toBe(false);
+  });
+});
+
+describe('an attacker who teaches', () => {
+  const spread = enabledDetectors({}).find(({ detector }) => detector.id === 'endpoint-spread')?.params ?? {};
+  const combined = enabledDetectors({}).find(({ detector }) => detector.id === 'combined-signals')?.params ?? {};
+  const DAYS = 30;
+
+  const met = (value: string, at: number): MetValue => ({
+    ...{ value, met: at, calls: 1, failed: 0, firstStatus: 200, peersBefore: 0, peersRecent: [] },
+    ...{ fleetBefore: 2, peers: [] },
+  });
+  /** A cron token of three endpoints with four weeks of history, and endpoints that it met at `times` after them. */
+  const cron = (times: readonly number[], stranger = false): NoveltyFacts => {
+    const facts = exampleFacts({ endpoint: { known: 3, fresh: 0 } });
+    const end = Math.max(EXAMPLE_END, ...times) + HOUR;
+    const extra: number[] = [];
+    for (let hour = (facts.activeHours.at(-1) ?? 0) + HOUR; hour < end; hour += HOUR) extra.push(hour);
+    const place = stranger ? [met('AS64500', times[0] ?? 0)] : [];
+    const client = stranger ? [met('curl', times[0] ?? 0)] : [];
+    return {
+      ...facts,
+      activeHours: [...facts.activeHours, ...extra],
+      hourlyCalls: [...facts.hourlyCalls, ...extra.map(() => 150)],
+      values: {
+        ...facts.values,
+        endpoint: [...facts.values.endpoint, ...times.map((at, i) => met(`GET /v1/poison/${i}`, at))],
+        network: [...facts.values.network, ...place],
+        client: [...facts.values.client, ...client],
+      },
+    };
+  };
+  const daily = Array.from({ length: DAYS }, (_, day) => EXAMPLE_END + day * DAY + 3 * HOUR);
+  const strike = EXAMPLE_END + DAYS * DAY;
+  const twice = daily.flatMap((at) => [at, at + 12 * HOUR]);
+  const paging = (findings: readonly { severity: string; window: { to: number } }[]) =>
+    findings.filter(({ severity }) => severity !== 'low').map(({ window }) => window.to);
+
+  /** The fewest new endpoints within ten minutes from the token's own place that page, after what was `taught`. */
+  const fewest = (taught: readonly number[], said: (facts: NoveltyFacts) => NoveltyFacts = (facts) => facts) => {
+    for (let count = 1; count <= 100; count++) {
+      const burst = Array.from({ length: count }, (_, i) => strike + (i * 9 * MINUTE) / count);
+      if (paging(endpointSpread.judge(said(cron([...taught, ...burst])), spread, strike)).length > 0) return count;
+    }
+    return Number.POSITIVE_INFINITY;
+  };
+
+  it('from a place of their own is caught with the first endpoint', () => {
+    expect(paging(combinedSignals.judge(cron(daily, true), combined, EXAMPLE_END))[0]).toBe(daily[0]);
+  });
+
+  it('from the token’s own place is never paged with one or two endpoints a day, and is bounded: the figures of docs/detectors.md', () => {
+    expect(paging(endpointSpread.judge(cron(daily), spread, EXAMPLE_END))).toEqual([]);
+    expect(paging(endpointSpread.judge(cron(twice), spread, EXAMPLE_END))).toEqual([]);
+    expect({ clean: fewest([]), poisoned: fewest(daily), twice: fewest(twice) }).toEqual({
+      clean: 4,
+      poisoned: 6,
+      twice: 6,
+    });
+  });
+
+  it('has taught nothing once what they met is found malicious', () => {
+    const words = daily.map((at, i) => word({ value: `GET /v1/poison/${i}`, from: at, to: at, amount: 1 }));
+    const said = (facts: NoveltyFacts): NoveltyFacts => {
+      const values = facts.values.endpoint.map((value) => ({ ...value, facet: 'endpoint', lineage: 'tok_1' }));
+      const burst = values.filter(({ met: at }) => at >= strike);
+      const before = values.filter(({ met: at }) => at < strike);
+      return {
+        ...facts,
+        values: { ...facts.values, endpoint: [...valuesAsSaid(before, words, new Map()), ...burst] },
+      };
+    };
+    expect(fewest(daily, said)).toBe(fewest([]));
+  });
+});
+
+describe('the facets of calls', () => {
+  let store: Store;
+  beforeAll(async () => {
+    store = await openTestStore();
+  });
+  afterAll(() => store.close());
+
+  test('are those of the rollup', async () => {
+    const call = (fields: Partial<UsageRow>, i: number) =>
+      encodeUsage({
+        ...{ time: 1.7e12 + i, receivedAt: 1.7e12, id: `e${i}`, token: 'tok_1', lineage: 'tok_1', owner: 'acme' },
+        ...{
+          endpoint: 'GET /v1',
+          method: 'GET',
+          status: 200,
+          ip: '',
+          country: '',
+          asn: 0,
+          networkKind: '',
+          latitude: 0,
+          longitude: 0,
+          accuracyKm: 0,
+          userAgent: '',
+          bytes: 1,
+        },
+        ...{ durationMs: 1, requestId: '', attributes: '', source: 'native', ...fields },
+      });
+    const calls = [
+      { ip: '203.0.113.9', country: 'DE' },
+      { ip: '2001:db8::1' },
+      { asn: 64500, ip: '198.51.100.1' },
+      { ip: '192.0.2.1', networkKind: 'egress', country: 'FR' },
+      { networkKind: 'vpn', asn: 3 },
+      {},
+    ] satisfies Partial<UsageRow>[];
+    const agents = ['app/1.0 (x)', 'curl', ''];
+    const all = calls.flatMap((fields) => agents.map((userAgent) => ({ ...fields, userAgent })));
+    await store.insert('events', all.map(call), '');
+    const pairs = await rows(
+      store,
+      `SELECT DISTINCT pair.1 AS facet, pair.2 AS value FROM events ARRAY JOIN ${FACETS_OF_CALLS} AS pair WHERE pair.2 != '' ORDER BY facet, value`,
+    );
+    expect(pairs.length).toBeGreaterThan(6);
+    expect(pairs).toEqual(await rows(store, 'SELECT DISTINCT facet, value FROM rollup_facets ORDER BY facet, value'));
+  });
+});
