@@ -75,9 +75,14 @@ export function plural(count: number, one: string): string {
 /** pairsOf writes a detector's figures as labels and values. */
 export function pairsOf(figures: Readonly<Record<string, unknown>>): Pair[] {
   return Object.entries(figures)
-    .filter(([, value]) => value !== null && value !== undefined && value !== '')
+    .filter(([, value]) => !isEmpty(value))
     .slice(0, 12)
     .map(([key, value]) => ({ label: label(key), value: valueText(value) }));
+}
+
+/** Nothing to show: a list without members says no more than an empty text. */
+function isEmpty(value: unknown): boolean {
+  return value === null || value === undefined || value === '' || (Array.isArray(value) && value.length === 0);
 }
 
 /** label reads a field's name as words. */
@@ -96,7 +101,9 @@ export function valueText(value: unknown, limit = VALUE_LIMIT): string {
     return oneLine(rest > 0 ? `${listed.join(', ')} and ${plural(rest, 'other')}` : listed.join(', '), limit);
   }
   if (typeof value === 'object') {
-    const listed = Object.entries(value).slice(0, LISTED);
+    const listed = Object.entries(value)
+      .filter(([, item]) => !isEmpty(item))
+      .slice(0, LISTED);
     return oneLine(listed.map(([key, item]) => `${label(key)} ${valueText(item, 60)}`).join(', '), limit);
   }
   const said = String(value);

@@ -5,7 +5,7 @@ import { escapeWithin, renderSlack, SLACK_LIMITS } from '../../alerts/channels/s
 import { BODY_LIMIT_BYTES, renderWebhook } from '../../alerts/channels/webhook.ts';
 import { escapeHtml, renderHtml } from '../../alerts/html.ts';
 import { renderAlert, renderText } from '../../alerts/index.ts';
-import { block, odds, oneLine, valueText } from '../../alerts/words.ts';
+import { block, odds, oneLine, pairsOf, valueText } from '../../alerts/words.ts';
 import type { Alert } from '../../core/index.ts';
 import { alertOf, detection, geoDetection, HOUR, hostileAlert, ownerDetection, T0 } from './samples.ts';
 
@@ -115,6 +115,10 @@ describe('words', () => {
 
   it('says how much of a list is not shown', () => {
     expect(valueText(['a', 'b', 'c', 'd', 'e', 'f', 'g'])).toBe('a, b, c, d, e and 2 others');
+    expect(valueText({ state: 'known', history_days: 28, missing: '', peers: [] })).toBe(
+      'state known, history days 28',
+    );
+    expect(pairsOf({ at_most: 3, shared_by: [], note: '' })).toEqual([{ label: 'at most', value: '3' }]);
   });
 
   const anyText = fc.string({ unit: 'binary', maxLength: 400 });
