@@ -51,17 +51,13 @@ LEFT JOIN
 (
     SELECT
         lineage,
-        min(began) AS first_hour,
-        count() AS active_days,
+        min(hour) AS first_hour,
+        arraySort(groupUniqArray(toDate(hour))) AS days,
+        length(days) AS active_days,
         toInt64(ceil((toUnixTimestamp(first_hour + INTERVAL 5 DAY) - toUnixTimestamp(now())) / 86400)) AS days_left,
         -- A date that never comes stands for a baseline that still lacks days of use.
-        if(active_days < 3, toDateTime('2106-01-01 00:00:00', 'UTC'), greatest(first_hour + INTERVAL 5 DAY, arraySort(groupArray(began))[3])) AS known_since
-    FROM
-    (
-        SELECT lineage, toDate(hour) AS day, min(hour) AS began
-        FROM rollup_hours
-        GROUP BY lineage, day
-    )
+        if(active_days < 3, toDateTime('2106-01-01 00:00:00', 'UTC'), greatest(first_hour + INTERVAL 5 DAY, toDateTime(days[3], 'UTC'))) AS known_since
+    FROM rollup_hours
     GROUP BY lineage
 ) AS history ON used.lineage = history.lineage
 LEFT JOIN
