@@ -246,7 +246,7 @@ function placeSql(facts: GeoFacts, facet: PlaceFacet, value: string, from: numbe
   const there = `place = ${sqlText(value)}`;
   return (
     `SELECT uniqExactIf(id, ${there}) AS calls, countIf(place NOT IN ('', ${sqlText(value)})) > 0 AS also_from_known_country, ` +
-    `minIf(time, ${there}) AS first, maxIf(time, ${there}) AS last, ` +
+    `minIf(time, ${there}) AS first, max(time) AS last, ` +
     `groupArraySortedIf(100)((time, ip, country, asn, network_kind, endpoint, status, user_agent), ${there}) AS first_calls ` +
     `FROM (SELECT *, ${SQL_PLACES[facet]} AS place FROM events ` +
     `WHERE lineage = ${sqlText(facts.lineage)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)})`

@@ -3,6 +3,13 @@ import { combinedSignals } from './combined-signals.ts';
 import type { Detector } from './contract.ts';
 import { endpointSpread } from './endpoint-spread.ts';
 import { geoNovelty } from './geo-novelty.ts';
+import { impossibleTravel } from './impossible-travel.ts';
 
 /** DETECTORS is every detector there is: a new one is one file and one line here. */
-export const DETECTORS: readonly Detector[] = [endpointSpread, geoNovelty, combinedSignals, churnRateDetector];
+export const DETECTORS: readonly Detector[] = [
+  endpointSpread,
+  geoNovelty,
+  impossibleTravel,
+  combinedSignals,
+  churnRateDetector,
+];

@@ -16,6 +16,7 @@ const ANALYST_TABLES: ReadonlySet<string> = new Set([
   'token_countries',
   'token_hourly',
   'token_networks',
+  'token_network_kinds',
 ]);
 
 /** Tables of the database `system` that say nothing about the server, its users or their queries. */

@@ -3,7 +3,7 @@ import type { Detection } from '../../core/index.ts';
 import { DETECTORS } from '../../detectors/index.ts';
 import type { Store } from '../../store/index.ts';
 import { openTestStore } from '../kit/store.ts';
-import { ABROAD_IP, type Call, callEvent, DAY, HOUR, habit, judged, NEARBY_IP } from './kit.ts';
+import { ABROAD_IP, type Call, callEvent, cityDatabase, DAY, HOUR, habit, judged, MINUTE, NEARBY_IP } from './kit.ts';
 
 /** A Monday noon, long ago. */
 const NOW = Date.UTC(2026, 9, 12, 12);
@@ -34,6 +34,10 @@ const FIRES: Readonly<Record<string, readonly object[]>> = {
       ip: ABROAD_IP,
     })),
   ].map(callEvent),
+  'impossible-travel': [
+    { at: NOW + 2 * MINUTE + 500, token: 'tok_travels', path: '/v1/jobs', ip: '192.0.2.7' },
+    { at: NOW + 4 * MINUTE, token: 'tok_travels', path: '/v1/jobs', ip: '198.51.100.7' },
+  ].map(callEvent),
   'combined-signals': [
     ...walk('tok_stranger', 14, { ip: NEARBY_IP, client: 'python-requests' }).map((call) => ({
       ...call,
@@ -54,6 +58,7 @@ const HISTORY: readonly Call[] = [
   ...['tok_walks', 'tok_abroad', 'tok_stranger', ...Array.from({ length: 8 }, (_, i) => `tok_peer_${i}`)].flatMap(
     (token) => habit(token, PATHS, FROM, NOW + 2 * HOUR),
   ),
+  ...habit('tok_travels', PATHS, FROM, NOW + 2 * HOUR, { ip: '198.51.100.7' }),
 ];
 
 let store: Store;
@@ -61,7 +66,7 @@ let detections: readonly Detection[];
 beforeAll(async () => {
   store = await openTestStore();
   const events = [...HISTORY.map(callEvent), ...Object.values(FIRES).flat()];
-  ({ detections } = await judged(store, events));
+  ({ detections } = await judged(store, events, { city: cityDatabase() }));
 });
 afterAll(() => store.close());
 
@@ -130,7 +135,7 @@ it('names the peers that share what was met', () => {
   const largest = detections.findLast(
     ({ detector, subject }) => detector === 'endpoint-spread' && subject.lineage === 'tok_walks',
   );
-  expect(largest?.expected).toMatchObject({ shared_by: ['tok_peer_1'], owner_tokens: 11 });
+  expect(largest?.expected).toMatchObject({ shared_by: ['tok_peer_1'], owner_tokens: 12 });
 });
 
 it('says in the message what a token that is still being learnt lacks', () => {

@@ -1,8 +1,10 @@
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { type BacktestResult, runBacktest } from '../../cli/backtest-run.ts';
-import { loadConfig } from '../../config/index.ts';
+import { type Config, loadConfig } from '../../config/index.ts';
 import { createLogger, systemClock } from '../../core/index.ts';
 import type { Store } from '../../store/index.ts';
+import { writeMmdb } from '../kit/mmdb.ts';
 import { testStoreFolder } from '../kit/store.ts';
 
 export const MINUTE = 60_000;
@@ -24,6 +26,24 @@ export interface Call {
 export const HOME_IP = '3.14.7.9';
 export const NEARBY_IP = '137.81.7.9';
 export const ABROAD_IP = '189.53.7.9';
+
+/** cityDatabase writes a city database that knows Berlin, Tokyo and the addresses above, each within 20 km, and returns its path. */
+export function cityDatabase(): string {
+  const path = join(testStoreFolder(), 'city.mmdb');
+  const city = (iso_code: string, latitude: number, longitude: number) => ({
+    country: { iso_code },
+    location: { latitude, longitude, accuracy_radius: 20 },
+  });
+  const records = {
+    '198.51.100.0/24': city('DE', 52.5167, 13.4),
+    '192.0.2.0/24': city('JP', 35.6897, 139.6895),
+    '3.14.0.0/16': city('US', 39.9625, -83.0061),
+    '137.81.0.0/16': city('US', 39.9625, -83.0061),
+    '189.53.0.0/16': city('BR', -23.5475, -46.6361),
+  };
+  writeMmdb(path, 'GeoLite2-City', records, Date.UTC(2026, 9, 1));
+  return path;
+}
 
 /** callEvent is a call as a native event. */
 export function callEvent({
@@ -64,13 +84,18 @@ export function habit(
 }
 
 /** judged runs events, by time, through receivers, store and detectors. */
-export async function judged(store: Store, events: readonly object[]): Promise<BacktestResult> {
+export async function judged(
+  store: Store,
+  events: readonly object[],
+  geo: Partial<Config['geo']> = {},
+): Promise<BacktestResult> {
+  const config = loadConfig({ env: { TOKENWATCH_DATA: testStoreFolder() }, cwd: testStoreFolder() });
   const timeOf = (event: object) => Date.parse((event as { time: string }).time);
   const sorted = [...events].sort((a, b) => timeOf(a) - timeOf(b));
   const result = await runBacktest({
     files: ['-'],
     format: 'native',
-    config: loadConfig({ env: { TOKENWATCH_DATA: testStoreFolder() }, cwd: testStoreFolder() }),
+    config: { ...config, geo: { ...config.geo, ...geo } },
     store,
     clock: systemClock,
     log: createLogger('silent'),
