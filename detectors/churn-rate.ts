@@ -5,7 +5,7 @@ import { defineDetector, type Finding, type Params, type Reads, type Scope } fro
 import { bothEnds, intervalOf } from './explain.ts';
 import { type BurstSaid, churnAsSaid, feedbackFor, isBurstExpected } from './feedback.ts';
 import { expectedCount, type Gamma, surpriseOfCount, upperCount } from './statistics.ts';
-import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+import { duration, gradeOf, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
@@ -282,7 +282,7 @@ function judgeAt(
   const steps = facts.recent.slice(index - count + 1, index + 1);
   const historyDays = rounded((at - facts.firstSeen) / DAY_MS);
   return {
-    anchor: `burst ${facts.step} ${times[start] ?? at} ${severity}`,
+    anchor: `burst ${facts.step} ${times[start] ?? at} ${gradeOf(best.surprise, params)}`,
     subject: { token: null, lineage: null, owner: facts.owner },
     severity,
     title: `${facts.owner} ${VERB[facts.step]} ${plural(count, 'token')} within ${duration(at - first)}`,

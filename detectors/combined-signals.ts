@@ -6,7 +6,7 @@ import { FACETS_OF_CALLS, recalled } from './feedback.ts';
 import { type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';
-import { countryName, duration, kindName, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+import { countryName, duration, gradeOf, kindName, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
@@ -75,7 +75,7 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
     signals.flatMap(({ look }) => look.values),
   );
   return {
-    anchor: `signals ${moments[start] ?? at} ${severity}`,
+    anchor: `signals ${moments[start] ?? at} ${gradeOf(surprise, params)}`,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
     title: `${token} is used by a stranger: ${signals.map(titleOf).join(', ')}`,

@@ -6,7 +6,7 @@ import { isExpected, recalled } from './feedback.ts';
 import { type MetValue, type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
 import { expectedCount, upperCount } from './statistics.ts';
-import { duration, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+import { duration, gradeOf, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },
@@ -46,7 +46,7 @@ function judge(facts: NoveltyFacts, params: Knobs, since: number): Finding[] {
     if (met < since) continue;
     const known = learningState(facts.activeHours, met) === 'known';
     const finding = known ? judgeWalk(facts, params, index) : judgeRush(facts, params, index);
-    // One walk is reported once per severity that it reaches, at the moment when it does.
+    // One walk is reported once per grade that it reaches, at the moment when it does.
     if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
   }
   return [...findings.values()];
@@ -73,7 +73,7 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding |
   const token = tokenAt(facts, at);
   const history = at - (facts.activeHours[0] ?? at);
   return {
-    anchor: `walk ${walkStart(all, index)} ${severity}`,
+    anchor: `walk ${walkStart(all, index)} ${gradeOf(surprise, params)}`,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
     title: `${token} called ${plural(values.length, 'endpoint')} it never touched before`,

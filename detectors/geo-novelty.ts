@@ -7,7 +7,7 @@ import { callsBefore, type MetValue, type NoveltyFacts, noveltyFacts, peersAt, t
 import { MOVE_MS, moves, type PlaceFacet, type Sighting, sightings } from './sightings.ts';
 import { bringsNetwork, clientLook, combinedSurprise, lookAt, shared, weighKind, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
-import { countryName, duration, kindName, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+import { countryName, duration, gradeOf, kindName, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 2.5, unit: 'surprise', about: 'recorded from here on, pages nobody' },
@@ -177,7 +177,7 @@ function judgePlace(
   const history = value.met - (facts.activeHours[0] ?? value.met);
   const baseline = baselineOf(facts, at, look.values);
   return {
-    anchor: `${facet} ${value.value}${value.said?.again ? ` after ${value.said.until}` : ''} ${severity}`,
+    anchor: `${facet} ${value.value}${value.said?.again ? ` after ${value.said.until}` : ''} ${gradeOf(surprise, params)}`,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
     title: `${token} was used from ${place}, where it has never been`,

@@ -72,3 +72,14 @@ export function severityOf(
   if (surprise >= at.medium) return 'medium';
   return surprise >= at.low ? 'low' : null;
 }
+
+/**
+ * gradeOf is how far a surprise went, in steps: its severity, and for medium and high the whole surprises beyond that
+ * severity's threshold, `medium` and then `medium+1`. A thing that grows is a finding at each grade that it reaches, so that
+ * an alert budget whose bar lies between two severities hears of it. '' below the lowest.
+ */
+export function gradeOf(surprise: number, at: Parameters<typeof severityOf>[1]): string {
+  const severity = severityOf(surprise, at);
+  const steps = severity === 'medium' || severity === 'high' ? Math.floor(surprise - at[severity]) : 0;
+  return steps === 0 ? (severity ?? '') : `${severity}+${steps}`;
+}
