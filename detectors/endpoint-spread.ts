@@ -3,7 +3,7 @@ import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
 import { isExpected, recalled } from './feedback.ts';
-import { type MetValue, type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
+import { type MetValue, type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
 import { expectedCount, upperCount } from './statistics.ts';
 import { duration, gradeOf, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
@@ -18,6 +18,11 @@ const PARAMS = {
     default: 40,
     unit: 'endpoints',
     about: 'a token without a baseline is reported when it meets this many endpoints within ten minutes',
+  },
+  young: {
+    default: 6,
+    unit: 'surprise',
+    about: 'a token without a baseline is judged by how new tokens of the fleet begin, and reported from here on',
   },
 } as const;
 
@@ -45,25 +50,44 @@ function judge(facts: NoveltyFacts, params: Knobs, since: number): Finding[] {
   for (const [index, { met }] of values.entries()) {
     if (met < since) continue;
     const known = learningState(facts.activeHours, met) === 'known';
-    const finding = known ? judgeWalk(facts, params, index) : judgeRush(facts, params, index);
+    const found = known
+      ? [judgeWalk(facts, params, index, WALK)]
+      : [judgeRush(facts, params, index), judgeWalk(facts, params, index, { ...YOUNG_WALK, bar: params.young })];
     // One walk is reported once per grade that it reaches, at the moment when it does.
-    if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
+    for (const finding of found)
+      if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
   }
   return [...findings.values()];
 }
 
-function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number): Finding | null {
+/** Terms are how a walk is judged: over which windows, from how many endpoints and from which surprise on, and what one from home weighs. */
+interface Terms {
+  readonly windowsMs: readonly number[];
+  readonly least: number;
+  readonly bar: number;
+  readonly fromHome?: number;
+}
+
+const WALK: Terms = { windowsMs: WINDOWS_MS, least: 0, bar: 0 };
+/**
+ * A token's first days are all new, and come in bursts: only the endpoints of an hour tell, only in a rush is it looked at,
+ * and only what was refused or came with a stranger counts. The rest is its own beginning.
+ */
+const YOUNG_WALK: Omit<Terms, 'bar'> = { windowsMs: [HOUR_MS], least: RUSH_ENDPOINTS, fromHome: 0 };
+
+function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number, terms: Terms): Finding | null {
   const all = facts.values.endpoint;
   const at = all[index]?.met ?? 0;
-  const weigh = weighEndpoint(facts);
+  const weigh = terms.fromHome === undefined ? weighEndpoint(facts) : weighEndpoint(facts, terms.fromHome);
   let best: Look | null = null;
-  for (const windowMs of WINDOWS_MS) {
+  const least = Math.max(params.min_new, terms.least);
+  for (const windowMs of terms.windowsMs) {
     const look = lookAt(facts, 'endpoint', at, windowMs, weigh);
-    if (look.values.length >= params.min_new && (best === null || look.surprise > best.surprise)) best = look;
+    if (look.values.length >= least && (best === null || look.surprise > best.surprise)) best = look;
   }
   const surprise = best === null ? 0 : best.surprise - LOOKS_PENALTY;
   const severity = severityOf(surprise, params);
-  if (best === null || severity === null) return null;
+  if (best === null || severity === null || surprise < terms.bar) return null;
   const { windowMs, values, rate, hours } = best;
   const from = values[0]?.met ?? at;
   const usual = upperCount(hours, rate, 3) - 1;

@@ -121,21 +121,22 @@ export function isForeign(facts: NoveltyFacts, at: number): boolean {
 const WEIGHT_OWNER_KNOWS = 0.6;
 const WEIGHT_NEW_TO_ALL = 0.25;
 const WEIGHT_REFUSED = 1.25;
-const WEIGHT_FROM_HOME = 0.35;
+const WEIGHT_FROM_HOME = 0.25;
 /** A fleet smaller than this cannot tell what is new to all. */
 const MIN_FLEET = 5;
 
 /**
  * weighEndpoint weighs a new endpoint: little when peers of the owner met it the same day (a release), less when the owner's
  * other tokens know it, little when nobody ever called it and it works (a release whose first user this is), less when
- * nothing foreign came with it (the program itself changed), more when it was refused or does not exist (somebody is guessing).
+ * nothing foreign came with it (the program itself changed), more when it was refused or does not exist (somebody is guessing). `fromHome` is the weight
+ * when nothing foreign came.
  */
-export function weighEndpoint(facts: NoveltyFacts): Weigh {
+export function weighEndpoint(facts: NoveltyFacts, fromHome = WEIGHT_FROM_HOME): Weigh {
   const newToAllCounts = facts.fleetPeers < MIN_FLEET;
   return (value, at) => {
     const alone = adoption(value, at);
     if (value.firstStatus >= 400) return WEIGHT_REFUSED * alone;
-    const home = isForeign(facts, value.met) ? 1 : WEIGHT_FROM_HOME;
+    const home = isForeign(facts, value.met) ? 1 : fromHome;
     if (value.peersBefore > 0) return WEIGHT_OWNER_KNOWS * alone * home;
     return (value.fleetBefore > 0 || newToAllCounts ? 1 : WEIGHT_NEW_TO_ALL) * alone * home;
   };

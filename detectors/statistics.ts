@@ -55,13 +55,16 @@ export interface Gamma {
   readonly exposure: number;
 }
 
+/** A count discounted to less than this is none: the fraction below loses itself in rounding there. */
+const NEGLIGIBLE_COUNT = 1e-6;
+
 /**
  * surpriseOfCount is -log10 of the chance of `count` or more events in `window` units when the rate is only known as
  * `rate` says: the Gamma-Poisson predictive, a negative binomial, whose tail is P(K >= k) = I_{w/(w+exposure)}(k, shape).
  * `count` may be a fraction (discounted events); 0 or less surprises nobody.
  */
 export function surpriseOfCount(count: number, window: number, rate: Gamma): number {
-  if (count <= 0 || window <= 0) return 0;
+  if (count <= NEGLIGIBLE_COUNT || window <= 0) return 0;
   const x = window / (window + rate.exposure);
   return Math.min(MAX_SURPRISE, Math.max(0, -log10IncompleteBeta(x, count, rate.shape)));
 }

@@ -227,9 +227,9 @@ describe('an attacker who teaches', () => {
     expect(paging(endpointSpread.judge(cron(daily), spread, EXAMPLE_END))).toEqual([]);
     expect(paging(endpointSpread.judge(cron(twice), spread, EXAMPLE_END))).toEqual([]);
     expect({ clean: fewest([]), poisoned: fewest(daily), twice: fewest(twice) }).toEqual({
-      clean: 4,
-      poisoned: 6,
-      twice: 6,
+      clean: 5,
+      poisoned: 8,
+      twice: 9,
     });
   });
 

@@ -65,6 +65,22 @@ describe('surprise of a count', () => {
     );
   });
 
+  it('is next to nothing for a count that is discounted to next to nothing, however far', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 3, max: 300 }),
+        fc.double({ min: 0.1, max: 24, noNaN: true }),
+        fc.double({ min: 0.02, max: 20, noNaN: true }),
+        fc.double({ min: 1, max: 2000, noNaN: true }),
+        (power, window, shape, exposure) => {
+          const tiny = surpriseOfCount(10 ** -power, window, { shape, exposure });
+          expect(tiny).toBeLessThanOrEqual(0.05);
+          expect(tiny).toBeLessThanOrEqual(surpriseOfCount(1, window, { shape, exposure }) + 1e-9);
+        },
+      ),
+    );
+  });
+
   it('grows with the count, and falls with what was known to happen', () => {
     fc.assert(
       fc.property(
