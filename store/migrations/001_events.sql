@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS events
 ENGINE = ReplacingMergeTree
 PARTITION BY toMonday(time)
 ORDER BY (toStartOfMinute(time), lineage, time, id)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20;
 
 -- Lifecycle events, one row a step in a token's life.
 CREATE TABLE IF NOT EXISTS lifecycle

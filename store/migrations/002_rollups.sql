@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS rollup_facets
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (facet, owner, lineage, value)
-SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
+SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20, index_granularity = 1024;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_facets_mv TO rollup_facets AS
 SELECT
@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS rollup_hours
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, hour)
-SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
+SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20, index_granularity = 1024;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_hours_mv TO rollup_hours AS
 SELECT
@@ -81,7 +81,7 @@ CREATE TABLE IF NOT EXISTS rollup_tokens
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (lineage, token, owner)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_tokens_mv TO rollup_tokens AS
 SELECT token, lineage, owner, min(time) AS first_seen, max(time) AS last_seen, count() AS calls
