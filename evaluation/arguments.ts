@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { FLEETS, REPORTED_SEEDS, type Scenario, TUNING_SEEDS } from './scenarios.ts';
+import { FLEETS, LARGE_FLEET, LARGE_FLEET_SEEDS, REPORTED_SEEDS, type Scenario, TUNING_SEEDS } from './scenarios.ts';
 
 /** Arguments are what the command line asks for. */
 export interface Arguments {
@@ -23,7 +23,8 @@ export interface Arguments {
 /** HELP says how the command is used. */
 export const HELP = `npm run evaluate -- [options]
 
-  --seeds 101,102       seeds of the scenarios with attacks; default ${REPORTED_SEEDS[0]} to ${REPORTED_SEEDS.at(-1)}
+  --seeds 101,102       seeds of the scenarios with attacks; default ${REPORTED_SEEDS[0]} to ${REPORTED_SEEDS.at(-1)},
+                        of fleets from ${LARGE_FLEET} tokens on the first ${LARGE_FLEET_SEEDS}
   --calm-seeds 101,102  seeds of the scenarios without; default: the same
   --tokens 200,2000     sizes of the fleets; default ${FLEETS.join(',')}
   --at-once 2           scenarios at once, each in a process of its own: 1 or 2
@@ -55,14 +56,16 @@ export function readArguments(args: readonly string[]): Arguments {
   });
   const { quick, tune } = values;
   const usual = tune ? TUNING_SEEDS : quick ? REPORTED_SEEDS.slice(0, 1) : REPORTED_SEEDS;
-  const seeds = numbers('seeds', values.seeds) ?? usual;
-  const calmSeeds = numbers('calm-seeds', values['calm-seeds']) ?? seeds;
+  const given = numbers('seeds', values.seeds);
+  const calmGiven = numbers('calm-seeds', values['calm-seeds']);
+  const seedsOf = (tokens: number): readonly number[] =>
+    given ?? (tokens >= LARGE_FLEET ? usual.slice(0, LARGE_FLEET_SEEDS) : usual);
   const fleets = numbers('tokens', values.tokens) ?? (quick || tune ? FLEETS.slice(0, 1) : FLEETS);
   const atOnce = Number(values['at-once']);
   if (![1, 2].includes(atOnce)) throw new Error('--at-once is 1 or 2');
   const scenarios = fleets.flatMap((tokens) => [
-    ...seeds.map((seed): Scenario => ({ kind: 'attacks', seed, tokens, quick })),
-    ...calmSeeds.map((seed): Scenario => ({ kind: 'calm', seed, tokens, quick })),
+    ...seedsOf(tokens).map((seed): Scenario => ({ kind: 'attacks', seed, tokens, quick })),
+    ...(calmGiven ?? seedsOf(tokens)).map((seed): Scenario => ({ kind: 'calm', seed, tokens, quick })),
   ]);
   return {
     scenarios,

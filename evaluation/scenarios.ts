@@ -21,6 +21,12 @@ export const TUNING_SEEDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 /** FLEETS are the numbers of tokens that figures are given for. */
 export const FLEETS: readonly number[] = [200, 2_000];
 
+/** LARGE_FLEET is from how many tokens on a fleet is reported for LARGE_FLEET_SEEDS seeds only, unless others are asked for: one takes minutes. */
+export const LARGE_FLEET = 1_000;
+
+/** LARGE_FLEET_SEEDS is how many of the seeds a large fleet is reported for. */
+export const LARGE_FLEET_SEEDS = 2;
+
 const DAY_MS = 86_400_000;
 /** A fixed day, so that the figures are the same whenever they are asked for. */
 const END_MS = Date.UTC(2026, 10, 20, 18);

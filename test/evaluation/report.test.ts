@@ -64,8 +64,8 @@ describe('the documents', () => {
 });
 
 describe('the command line', () => {
-  test('asks for every seed with every fleet, and for fewer when told', () => {
-    expect(readArguments([]).scenarios).toHaveLength(8 * 2 * 2);
+  test('asks for every seed with the small fleet and two with the large, and for fewer when told', () => {
+    expect(readArguments([]).scenarios).toHaveLength((8 + 2) * 2);
     const few = readArguments(['--seeds', '101,102', '--calm-seeds', 'none', '--tokens', '200']).scenarios;
     expect(few.map(({ kind, seed, tokens }) => `${kind} ${seed} ${tokens}`)).toEqual([
       'attacks 101 200',
