@@ -151,10 +151,14 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
   const draw = random(number);
   const receivedAt = endMs + number * 1_000;
   const first = Math.floor(draw() * fleet.tokens);
+  const news: (readonly [owner: string, lineage: string])[] = [];
   const lines = Array.from({ length: tokens }, (_, i) => {
     const n = (first + i * 7) % (fleet?.tokens ?? 1);
     const owner = n % owners;
     const token = `tok_${n}`;
+    const walks = draw() < 0.01;
+    const travels = draw() < 0.002;
+    if (walks || travels) news.push([`owner_${owner}`, token]);
     const country = `${String.fromCharCode(65 + (owner % 20))}${String.fromCharCode(65 + (Math.floor(owner / 20) % (COUNTRIES / 20)))}`;
     return encodeUsage({
       time: receivedAt - 1_000 + Math.floor(draw() * 1_000),
@@ -163,11 +167,11 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
       token,
       lineage: token,
       owner: `owner_${owner}`,
-      endpoint: `GET /v1/things_${draw() < 0.01 ? Math.floor(draw() * ENDPOINTS) : (n * 7) % ENDPOINTS}`,
+      endpoint: `GET /v1/things_${walks ? Math.floor(draw() * ENDPOINTS) : (n * 7) % ENDPOINTS}`,
       method: 'GET',
       status: 200,
       ip: '192.0.2.1',
-      country: draw() < 0.002 ? 'ZZ' : country,
+      country: travels ? 'ZZ' : country,
       asn: 64500 + (owner % 100),
       networkKind: '',
       latitude: 0,
@@ -223,10 +227,13 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
         usage: lines.length,
         lifecycle: steps.length,
         touched: null,
-        news: null,
+        news,
+        arrived: news,
       },
     ],
     receivedAt - 3_600_000,
+    // As the receiver names them: it knows what it has seen of each token.
+    news,
   );
   const found = await judge(scope);
   return {

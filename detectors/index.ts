@@ -19,6 +19,9 @@ const MAX_BATCHES = 500;
 /** Events in one look from which on it is a flood: an import, or a sender that catches up. */
 const FLOOD_EVENTS = 5_000;
 
+/** Detections that are remembered as told at most. */
+const MAX_TOLD = 50_000;
+
 /** DetectorsContext is what the detector worker works with. */
 export interface DetectorsContext {
   readonly config: Pick<Config, 'detectors' | 'alerts'>;
@@ -82,6 +85,9 @@ export function openDetectors(context: DetectorsContext): Detectors {
     recorded = { day, pairs };
   };
 
+  /** Detections that this process has stored and woken the alerts for: they are found again while their window is open. */
+  const told = new Set<string>();
+
   // A look that failed may have been too large: fewer batches are tried next, and more again once that went well.
   let limit = MAX_BATCHES;
   const runOnce = async (): Promise<RunResult> => {
@@ -108,11 +114,14 @@ export function openDetectors(context: DetectorsContext): Detectors {
       const result = await judgeScope(store, enabled, scope, log);
       for (const { detector } of enabled)
         broken.set({ detector: detector.id }, result.broken.some((one) => one.detector === detector.id) ? 1 : 0);
-      for (const detection of await storeDetections(store, result.detections, now))
+      const untold = result.detections.filter(({ id }) => !told.has(id));
+      for (const detection of await storeDetections(store, untold, now))
         found.inc({ detector: detection.detector, severity: detection.severity });
       await record(scope.to);
-      // Also when nothing was new: the run before may have died between storing and waking.
-      if (result.detections.length > 0) await queues.wakeAlerts();
+      // Also when the store had them: the run before may have died between storing and waking.
+      if (untold.length > 0) await queues.wakeAlerts();
+      if (told.size > MAX_TOLD) told.clear();
+      for (const { id } of untold) told.add(id);
       stop();
     }
     await queues.batches.remove(waiting.map((batch) => batch.key));

@@ -241,6 +241,9 @@ const SLICE_LINEAGES = 250;
 /** Fresh values asked about in one query, for the same reason. */
 const SLICE_VALUES = 1_000;
 
+/** So few subjects are asked about at once. */
+const FEW = 100;
+
 /** RUSH_ENDPOINTS met within an hour are why a token without a baseline is looked at. */
 export const RUSH_ENDPOINTS = 12;
 
@@ -279,29 +282,37 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
   const { successions } = await fleetAt(reads, scope.within.from);
   const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(({ lineage }) => lineage);
   const params = { fresh, knownBefore, heirs, rush: RUSH_ENDPOINTS };
-  const found: Candidate[] =
+  const candidates =
     subjects === null
-      ? await reads.read(candidatesOfBatches, {
+      ? reads.read(candidatesOfBatches, {
           ...params,
           from: scope.from,
           to: scope.to,
           receivedAt: [...scope.receivedAt],
         })
-      : await reads.read(candidatesNamed, {
+      : reads.read(candidatesNamed, {
           ...params,
           owners: subjects.map(([owner]) => owner),
           lineages: subjects.map(([, lineage]) => lineage),
         });
-  const known = new Set(found.map(({ lineage }) => lineage));
-  for (const { owner, lineage } of recalled)
-    if (!known.has(lineage)) {
-      known.add(lineage);
-      found.push({ owner, lineage });
-    }
-  const facts: NoveltyFacts[] = [];
-  for (let i = 0; i < found.length; i += SLICE_LINEAGES)
-    facts.push(...(await gatherSlice(reads, scope, fresh, found.slice(i, i + SLICE_LINEAGES), { feedback, again })));
-  return facts;
+  const withRecalled = (found: readonly Candidate[]): Candidate[] => {
+    const known = new Set(found.map(({ lineage }) => lineage));
+    return [...found, ...recalled.filter(({ lineage }) => !known.has(lineage) && known.add(lineage))];
+  };
+  const gatherAll = async (found: readonly Candidate[]): Promise<NoveltyFacts[]> => {
+    const facts: NoveltyFacts[] = [];
+    for (let i = 0; i < found.length; i += SLICE_LINEAGES)
+      facts.push(...(await gatherSlice(reads, scope, fresh, found.slice(i, i + SLICE_LINEAGES), { feedback, again })));
+    return facts;
+  };
+  if (subjects === null || subjects.length > FEW) return gatherAll(withRecalled(await candidates));
+  // Of a few, who is a candidate is asked beside their facts: most of those who met something new are, and a page waits for this.
+  const [found, facts] = await Promise.all([
+    candidates,
+    gatherAll(withRecalled(subjects.map(([owner, lineage]) => ({ owner, lineage })))),
+  ]);
+  const wanted = new Set(withRecalled(found).map(({ lineage }) => lineage));
+  return facts.filter(({ lineage }) => wanted.has(lineage));
 }
 
 async function gatherSlice(

@@ -18,6 +18,8 @@ export interface Note {
   touched(): Subject[] | null;
   /** news are those of them that met something new; null when they are too many to name. */
   news(): Subject[] | null;
+  /** arrived are those of the news that came to a new country, or to a new kind of network. */
+  arrived(): Subject[] | null;
 }
 
 /**
@@ -135,7 +137,7 @@ export function createNews(): News {
     return true;
   }
 
-  function isNews(known: Known, row: UsageRow): boolean {
+  function newsOf(known: Known, row: UsageRow): 'none' | 'met' | 'arrived' {
     const endpoint = meet(known, 0, row.endpoint);
     const egress = row.networkKind === 'egress';
     const country = meet(known, 1, egress ? 'egress' : row.country);
@@ -144,16 +146,17 @@ export function createNews(): News {
     const client = meet(known, 4, clientOf(row.userAgent));
     if (endpoint || country || network || kind || client) {
       if (row.time > known.lastMet) known.lastMet = row.time;
-      return true;
+      return country || kind ? 'arrived' : 'met';
     }
     // Late, it may move a first meeting to an earlier time; and a second try of a call is as new as the first.
-    return row.time <= known.lastMet;
+    return row.time <= known.lastMet ? 'arrived' : 'none';
   }
 
   return {
     note() {
       const touched = new Set<Known>();
       const news = new Set<Known>();
+      const arrived = new Set<Known>();
       const named = (subjects: ReadonlySet<Known>) =>
         subjects.size > MAX_SUBJECTS ? null : [...subjects].map(({ subject }) => subject);
       return {
@@ -161,10 +164,13 @@ export function createNews(): News {
           if (size > MAX_VALUES) forget();
           const known = knownOf(row.owner, row.lineage);
           touched.add(known);
-          if (isNews(known, row)) news.add(known);
+          const what = newsOf(known, row);
+          if (what !== 'none') news.add(known);
+          if (what === 'arrived') arrived.add(known);
         },
         touched: () => named(touched),
         news: () => named(news),
+        arrived: () => named(arrived),
       };
     },
     async warm(store, signal) {

@@ -20,6 +20,7 @@ export interface Part {
   /** As in the batch log. */
   readonly touched: readonly Subject[] | null;
   readonly news: readonly Subject[] | null;
+  readonly arrived: readonly Subject[] | null;
   readonly counts: LineCounts;
 }
 

@@ -192,6 +192,7 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
             times: from <= to ? [from, to] : null,
             touched: note?.touched() ?? null,
             news: note?.news() ?? null,
+            arrived: note?.arrived() ?? null,
             counts: refuseLines(
               {
                 accepted,

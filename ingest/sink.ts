@@ -95,6 +95,7 @@ export function createSink({ store, queues, news, log, metrics }: SinkContext): 
           lifecycle: lifecycle.length - badLifecycle.length,
           touched: together(parts, (part) => part.touched),
           news: together(parts, (part) => part.news),
+          arrived: together(parts, (part) => part.arrived),
         };
         if (entry.usage + entry.lifecycle > 0) await queues.batches.append([entry]);
       }

@@ -16,6 +16,8 @@ export interface BatchEntry {
   readonly touched: readonly Subject[] | null;
   /** Those of them that met an endpoint, place or client which their receiver had not seen of them; null when they are too many to name. */
   readonly news: readonly Subject[] | null;
+  /** Those of the news that came to a new place: what they do next is looked at too. */
+  readonly arrived: readonly Subject[] | null;
 }
 
 /** NotificationJob asks for one message of one alert to one channel; its id is the idempotency key, stable over retries and restarts. */

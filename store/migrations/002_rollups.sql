@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS rollup_facets
     first_status AggregateFunction(argMin, UInt16, DateTime64(3, 'UTC'))
 )
 ENGINE = AggregatingMergeTree
-ORDER BY (facet, owner, lineage, value)
+ORDER BY (owner, lineage, facet, value)
 SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20, index_granularity = 1024;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_facets_mv TO rollup_facets AS

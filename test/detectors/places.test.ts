@@ -55,7 +55,7 @@ async function found(calls: readonly UsageRow[]): Promise<Detection[]> {
   const judge = openJudge({ store, config: { detectors: {} }, log: createLogger('error') });
   const times = calls.map(({ time }) => time);
   const entry = { receivedAt: NOW, minTime: Math.max(...times) - HOUR_MS, maxTime: Math.max(...times) };
-  const batch = { ...entry, usage: calls.length, lifecycle: 0, touched: null, news: null };
+  const batch = { ...entry, usage: calls.length, lifecycle: 0, touched: null, news: null, arrived: null };
   const token = calls[0]?.lineage;
   return (await judge(scopeOf([batch], NOW - HOUR_MS))).filter(({ subject }) => subject.lineage === token);
 }

@@ -17,6 +17,7 @@ function part(id: string, receivedAt: number, events: string[]): Part {
     times: [receivedAt, receivedAt],
     touched: [],
     news: [],
+    arrived: [],
     counts: { ...NO_LINES, accepted: events.length },
   };
 }

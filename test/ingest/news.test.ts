@@ -61,6 +61,20 @@ describe('what a batch says about its subjects', () => {
     expect(told(news, call({ time: AT + 3, userAgent: 'curl/9' }))).toEqual([]);
   });
 
+  test('who came to a new place is told apart from other news', () => {
+    const news = createNews();
+    const arrived = (row: UsageRow) => {
+      const note = news.note();
+      note.see(row);
+      return note.arrived();
+    };
+    expect(arrived(call())).toHaveLength(1);
+    expect(arrived(call({ time: AT + 1, endpoint: 'GET /v1/keys' }))).toEqual([]);
+    expect(arrived(call({ time: AT + 2, asn: 64501 }))).toEqual([]);
+    expect(arrived(call({ time: AT + 3, country: 'BR' }))).toHaveLength(1);
+    expect(arrived(call({ time: AT + 4, networkKind: 'vpn' }))).toHaveLength(1);
+  });
+
   test('the same lineage under another owner is another subject', () => {
     const news = createNews();
     told(news, call());

@@ -228,6 +228,7 @@ describe('what the engine refuses for good', () => {
       times: [1, 1],
       touched: [],
       news: [],
+      arrived: [],
       counts: { accepted: 4000, rejected: 0, skipped: 0, errors: [] },
     };
     const [counts] = await sink.persist({ token: 'all-bad', receivedAt: Date.now(), parts: [part] });

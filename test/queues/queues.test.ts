@@ -55,6 +55,7 @@ describe('batch log', () => {
       lifecycle: 0,
       touched: [],
       news: null,
+      arrived: null,
     });
     await queues.batches.append([entry(1), entry(2), entry(3)]);
     const first = await queues.batches.peek(2);
