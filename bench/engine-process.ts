@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createChdbConnection } from 'chdb/connection';
 import { createLogger, systemClock } from '../core/index.ts';
-import { defineQuery, openStore, type Store, text } from '../store/index.ts';
+import { defineQuery, EVENT_COLUMNS, openStore, type Store, text } from '../store/index.ts';
 import { inParallel } from './client.ts';
 import { serve } from './processes.ts';
 
@@ -30,32 +30,6 @@ export type EngineAnswer = string | number;
 const version = defineQuery<Record<string, never>, string>('bench_version', 'SELECT version() AS version', (raw) =>
   text(raw.version),
 );
-
-/** As the product's own ingest encodes them. */
-const EVENT_COLUMNS = [
-  'time',
-  'received_at',
-  'id',
-  'token',
-  'lineage',
-  'owner',
-  'endpoint',
-  'method',
-  'status',
-  'ip',
-  'country',
-  'asn',
-  'network_kind',
-  'latitude',
-  'longitude',
-  'accuracy_km',
-  'user_agent',
-  'bytes',
-  'duration_ms',
-  'request_id',
-  'attributes',
-  'source',
-];
 
 let ours: Promise<Store> | null = null;
 

@@ -1,7 +1,7 @@
 import { gammaln } from 'simple-statistics';
 
 /** Largest surprise that is reported: beyond it the model, not the chance, is the limit. */
-export const MAX_SURPRISE = 50;
+const MAX_SURPRISE = 50;
 
 /** logBeta is ln B(a, b) for a, b > 0. */
 function logBeta(a: number, b: number): number {

@@ -10,7 +10,7 @@ export { SqlError } from './analyst.ts';
 export type { AnalyseOptions, AnalystResult, Query, Store, TableName } from './contract.ts';
 export { encodeLifecycle, encodeRejected, encodeUsage } from './encode.ts';
 export { defineQuery, list, num, text, time } from './query.ts';
-export type { LifecycleRow, RejectedRow, UsageRow } from './rows.ts';
+export { EVENT_COLUMNS, type LifecycleRow, type RejectedRow, type UsageRow } from './rows.ts';
 
 const COLUMNS: Record<TableName, readonly string[]> = {
   events: EVENT_COLUMNS,

@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS notifications
     target       String COMMENT 'where it went, secrets replaced',
     error        String COMMENT 'why it failed, empty when sent',
     at           DateTime64(3, 'UTC') COMMENT 'when it was sent or given up',
-    delay_ms     Int64 COMMENT 'milliseconds from the newest detection to the send'
+    delay_ms     Int64 COMMENT 'milliseconds from the oldest detection that the message tells of to the send'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (alert, id)
