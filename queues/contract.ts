@@ -28,8 +28,8 @@ export interface NotificationJob {
   readonly reason: NotifyReason;
 }
 
-/** RECENT_MS is how much older than the newest mark a mark of `SharedState.recent` may be before it is forgotten. */
-export const RECENT_MS = 24 * 3_600_000;
+/** RECENT_MS is how much older than the newest mark a mark of `SharedState.recent` may be before it is forgotten: a sender's clock may be a day ahead. */
+export const RECENT_MS = 3 * 24 * 3_600_000;
 
 /** BatchLog holds the batches that the detectors have not judged yet; kept in Redis, appended before a sender is acknowledged. */
 export interface BatchLog {
@@ -81,7 +81,7 @@ export interface SharedState {
   ): Promise<Map<string, number>>;
   /**
    * recent marks members with a time (the latest stays) and returns at most `limit` of those whose time is `from` or later.
-   * Members a day older than the newest mark are forgotten.
+   * Members RECENT_MS older than the newest mark are forgotten.
    */
   recent(name: string, marks: ReadonlyMap<string, number>, from: number, limit: number): Promise<string[]>;
 }

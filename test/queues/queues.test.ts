@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createLogger, systemClock, TokenwatchError } from '../../core/index.ts';
+import { RECENT_MS } from '../../queues/contract.ts';
 import {
   createMemoryState,
   type NotificationJob,
@@ -73,28 +74,28 @@ describe('shared state', () => {
     expect(await queues.shared.setOnce('key', 'b')).toBe('a');
   });
 
-  it('tells who was marked lately, each with its latest mark, and forgets marks of the day before', async () => {
+  it('tells who was marked lately, each with its latest mark, and forgets marks of days before', async () => {
     for (const shared of [queues.shared, createMemoryState()]) {
-      const day = 24 * 3_600_000;
+      const kept = RECENT_MS;
       expect(
         await shared.recent(
           'seen',
           new Map([
-            ['old', day],
-            ['a', 2 * day - 5],
+            ['old', kept],
+            ['a', 2 * kept - 5],
           ]),
           0,
           10,
         ),
       ).toEqual(['old', 'a']);
-      expect(await shared.recent('seen', new Map([['a', 2 * day - 9]]), 2 * day - 5, 10)).toEqual(['a']);
-      expect(await shared.recent('seen', new Map(), 2 * day - 4, 10)).toEqual([]);
+      expect(await shared.recent('seen', new Map([['a', 2 * kept - 9]]), 2 * kept - 5, 10)).toEqual(['a']);
+      expect(await shared.recent('seen', new Map(), 2 * kept - 4, 10)).toEqual([]);
       const marks = new Map([
-        ['b', 2 * day + 1],
-        ['c', 2 * day + 1],
+        ['b', 2 * kept + 1],
+        ['c', 2 * kept + 1],
       ]);
       expect((await shared.recent('seen', marks, 0, 10)).toSorted()).toEqual(['a', 'b', 'c']);
-      expect(await shared.recent('seen', new Map(), 2 * day, 1)).toHaveLength(1);
+      expect(await shared.recent('seen', new Map(), 2 * kept, 1)).toHaveLength(1);
     }
   });
 
