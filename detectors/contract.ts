@@ -1,7 +1,7 @@
 import type { Detection } from '../core/index.ts';
 import type { BatchEntry, Subject } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
-import { DAY_MS } from './baseline.ts';
+import { DAY_MS, OPEN_MS } from './baseline.ts';
 
 /** Scope says what a run looks at: the batches that arrived, and the event times that may page. Times are epoch milliseconds. */
 export interface Scope {
@@ -36,7 +36,9 @@ export function scopeOf(
   }
   const receivedAt = [...new Set(entries.map((entry) => entry.receivedAt))];
   const from = Math.max(since, scope.from);
-  const within = { from: Math.max(since, from - DISORDER_MS), to: scope.to + 1 };
+  // What follows a late call may have been stored before it: it is judged with it, up to the end of the day that it is judged by.
+  const endOfDay = (Math.floor(scope.to / DAY_MS) + 1) * DAY_MS;
+  const within = { from: Math.max(since, from - DISORDER_MS), to: Math.min(scope.to + 1 + OPEN_MS, endOfDay) };
   return { ...scope, from, receivedAt, since, within, subjects };
 }
 

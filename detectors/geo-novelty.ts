@@ -113,7 +113,8 @@ export function judgedAt(
   const past = callsBefore(facts, met);
   const callsPerHour = past.calls / Math.max(1, past.hours);
   const atOnce = peersAt(facts, met) === 0 || callsPerHour < BUSY_CALLS_PER_HOUR ? met : null;
-  const settled = sighting?.calls.find((call) => call.time >= met + settleMs)?.time ?? null;
+  const stays = [...(sighting?.calls ?? []).map((call) => call.time), ...(sighting?.minutes ?? [])];
+  const settled = stays.filter((time) => time >= met + settleMs).sort((a, b) => a - b)[0] ?? null;
   const busy = BURST_CALLS.map((calls) => sighting?.calls[calls - 1]?.time ?? null);
   return [...new Set([atOnce, sighting?.homeAfter ?? null, settled, ...(atOnce === null ? [] : busy)])]
     .filter((time) => time !== null)
@@ -265,7 +266,9 @@ function exampleGeo(shape: Parameters<typeof exampleFacts>[0], homeAfterMs: numb
   const homeAfter = homeAfterMs === null ? null : met + homeAfterMs;
   return {
     ...made,
-    sightings: [{ facet, value: last?.value ?? '', calls: [call], homeAfter, callsUntilHome: 1, moved: [] }],
+    sightings: [
+      { facet, value: last?.value ?? '', calls: [call], minutes: [met], homeAfter, callsUntilHome: 1, moved: [] },
+    ],
   };
 }
 

@@ -118,10 +118,11 @@ function judgeHop(facts: TravelFacts, params: Knobs, hop: Hop, hops: readonly Ho
       other.to.time < at && other.to.time >= at - RETURN_MS && near(other.from, hop.to) && near(other.to, hop.from),
   );
   const rate = travelRate(facts, day, params);
-  const surprise = surpriseOfCount(1, 1, rate) + (out === undefined ? 0 : params.two_places);
-  const graded = severityOf(surprise, params);
-  if (graded === null) return null;
-  const severity = evidenceOf(hop) === 'weak' ? 'low' : graded;
+  const measured = surpriseOfCount(1, 1, rate) + (out === undefined ? 0 : params.two_places);
+  // Places that say little of the caller's whereabouts never page, nor take room in an alert budget.
+  const surprise = evidenceOf(hop) === 'weak' ? Math.min(measured, params.medium - 0.01) : measured;
+  const severity = severityOf(surprise, params);
+  if (severity === null) return null;
   const first = out?.from ?? hop.from;
   const [from, to] = out === undefined ? [hop.from, hop.to] : [out.from, out.to];
   const km = out?.km ?? hop.km;
@@ -224,6 +225,7 @@ export const impossibleTravel = defineDetector<TravelFacts, keyof typeof PARAMS>
   knownGaps: [
     'Without a city database nothing is seen. An accuracy radius holds two of three addresses: the third may be elsewhere.',
     'Machines in two hosting networks are not compared; phones and two addresses of one provider are recorded and page nobody.',
+    'What people said of an alert (expected, malicious) is not read here: a trip pages again the next day, and a thief who travels on three days is a habit.',
   ],
   params: PARAMS,
   facts: travelFacts,

@@ -24,6 +24,8 @@ export interface Sighting {
   readonly value: string;
   /** First calls from there, by time. */
   readonly calls: readonly ForeignCall[];
+  /** First call from there in each minute since the first one, sorted: tells how long it stays, however many calls it makes. */
+  readonly minutes: readonly number[];
   /** First call after it from another country or kind of network; null when none came yet. */
   readonly homeAfter: number | null;
   /** Calls from the new place until then, however many. */
@@ -46,6 +48,7 @@ export const sightings = defineQuery<
      fresh.facet AS facet,
      fresh.value AS value,
      groupArraySortedIf(${MAX_CALLS})((toUnixTimestamp64Milli(call.time), call.ip, call.endpoint, call.status, call.user_agent, call.country, call.asn, call.kind), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value) AS calls,
+     arraySort(mapValues(minMapIf(map(intDiv(toUnixTimestamp64Milli(call.time) - fresh.met, 60000), toUnixTimestamp64Milli(call.time)), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value))) AS minutes,
      minIf(toUnixTimestamp64Milli(call.time), if(fresh.facet = 'kind', call.kind, call.place) NOT IN ('', fresh.value)) AS home_after,
      arrayCount(at -> at <= home_after, groupArrayIf(toUnixTimestamp64Milli(call.time), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value)) AS until_home
    FROM (
@@ -75,6 +78,7 @@ export const sightings = defineQuery<
       status: num(status),
       userAgent: text(userAgent),
     })),
+    minutes: (raw.minutes as unknown[]).map(num),
     homeAfter: num(raw.home_after) > 0 ? num(raw.home_after) : null,
     callsUntilHome: num(raw.until_home),
   }),

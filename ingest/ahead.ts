@@ -1,6 +1,7 @@
 import { errorText, type Logger, stableId, TokenwatchError } from '../core/index.ts';
 import type { RequestLog } from '../queues/index.ts';
 import type { HeldBytes } from './held-bytes.ts';
+import type { News } from './news.ts';
 import type { Batch, Part } from './part.ts';
 import { decodeCounts, type LineCounts } from './result.ts';
 import { type Sink, storeFailure } from './sink.ts';
@@ -13,6 +14,7 @@ export interface AheadContext {
   readonly requests: RequestLog;
   readonly sink: Sink;
   readonly held: HeldBytes;
+  readonly news: Pick<News, 'forget'> | null;
   readonly log: Logger;
   /** Names this process among those that share the queue. */
   readonly owner: string;
@@ -38,7 +40,7 @@ interface Unfinished {
 }
 
 /** createAhead makes the writer of one process. */
-export function createAhead({ requests, sink, held, log, owner }: AheadContext): Ahead {
+export function createAhead({ requests, sink, held, news, log, owner }: AheadContext): Ahead {
   const unfinished = new Map<string, Unfinished>();
 
   const finish = async (batch: Batch): Promise<LineCounts[]> => {
@@ -60,6 +62,8 @@ export function createAhead({ requests, sink, held, log, owner }: AheadContext):
     const ids = batch.parts.map((part) => part.id);
     const certain = reserved || (await requests.pending(ids)).every((waiting) => waiting === batch.token);
     if (certain) await finish(batch);
+    // Its senders may never come again: what it met is not known to anybody.
+    else news?.forget();
     unfinished.delete(batch.token);
     held.give(bytes);
   };
@@ -68,7 +72,10 @@ export function createAhead({ requests, sink, held, log, owner }: AheadContext):
     const ids = parts.map((part) => part.id);
     const batch: Batch = { token: stableId(ids, 32), receivedAt, parts };
     // A sender that lost its patience may have come again elsewhere while this batch was filling.
-    const [done, pending] = await Promise.all([requests.done(ids), requests.pending(ids)]);
+    const [done, pending] = await Promise.all([requests.done(ids), requests.pending(ids)]).catch((error: unknown) => {
+      news?.forget();
+      throw error;
+    });
     const fresh = parts.filter((_, i) => done[i] === null && (pending[i] === null || pending[i] === batch.token));
     if (fresh.length < parts.length) {
       const stored = fresh.length === 0 ? [] : await storeParts(fresh, receivedAt);

@@ -58,6 +58,9 @@ const REDACTION_KEY = 'redaction-key';
 /** Twice within a lease, so that one missed renewal does not end it. */
 const TEND_MS = 5_000;
 
+/** First meetings of so late before a start are looked at again. */
+const UNJUDGED_MS = 2 * 3_600_000;
+
 /** Coalesced batches that are stored at once. */
 const STORES_AT_ONCE = 2;
 
@@ -85,7 +88,7 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
     lineages,
   });
   const sink = createSink({ store, queues, news, log, metrics });
-  const ahead = createAhead({ requests: queues.requests, sink, held, log, owner: randomToken(9) });
+  const ahead = createAhead({ requests: queues.requests, sink, held, news, log, owner: randomToken(9) });
   const batcher = createBatcher({
     rows: config.ingest.batchRows,
     bytes: config.ingest.batchBytes,
@@ -124,7 +127,7 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
     context.history === undefined
       ? null
       : news
-          ?.warm(context.history, stopped.signal)
+          ?.warm(context.history, clock.now() - UNJUDGED_MS, stopped.signal)
           .catch((error) =>
             log.warn({ error: errorText(error) }, 'What tokens are known for is learnt from new calls.'),
           );

@@ -29,8 +29,11 @@ export interface Note {
  */
 export interface News {
   note(): Note;
-  /** warm reads what the store knows, so that a restart is no news. */
-  warm(store: Pick<Store, 'read'>, signal: AbortSignal): Promise<void>;
+  /**
+   * warm reads what the store knows since before a moment (epoch milliseconds of event time), so that a restart is no news. What
+   * was met later may have been stored by a process that died before anybody could judge it.
+   */
+  warm(store: Pick<Store, 'read'>, before: number, signal: AbortSignal): Promise<void>;
   /** forget starts anew: calls that were taken note of may not have been stored. */
   forget(): void;
   /** size is the number of values remembered. */
@@ -73,7 +76,7 @@ const valuesSize = defineQuery<Record<string, never>, number>(
 );
 
 const knownValues = defineQuery<
-  { slices: number; slice: number },
+  { slices: number; slice: number; before: number },
   { owner: string; lineage: string; lastMet: number; values: [string, string][] }
 >(
   'news_known_values',
@@ -83,6 +86,7 @@ const knownValues = defineQuery<
      FROM rollup_facets
      WHERE cityHash64(lineage) % {slices:UInt32} = {slice:UInt32}
      GROUP BY owner, lineage, facet, value
+     HAVING met < fromUnixTimestamp64Milli({before:Int64})
    )
    GROUP BY owner, lineage`,
   (raw) => ({
@@ -173,11 +177,11 @@ export function createNews(): News {
         arrived: () => named(arrived),
       };
     },
-    async warm(store, signal) {
+    async warm(store, before, signal) {
       const [rows = 0] = await store.read(valuesSize, {});
       const slices = Math.max(1, Math.ceil(rows / SLICE_VALUES));
       for (let slice = 0; slice < slices && size < MAX_VALUES && !signal.aborted; slice++) {
-        for (const { owner, lineage, lastMet, values } of await store.read(knownValues, { slices, slice })) {
+        for (const { owner, lineage, lastMet, values } of await store.read(knownValues, { slices, slice, before })) {
           const known = knownOf(owner, lineage);
           known.lastMet = Math.max(known.lastMet, lastMet);
           for (const [facet, value] of values) meet(known, FACETS.indexOf(facet as (typeof FACETS)[number]), value);

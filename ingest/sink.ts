@@ -97,7 +97,12 @@ export function createSink({ store, queues, news, log, metrics }: SinkContext): 
           news: together(parts, (part) => part.news),
           arrived: together(parts, (part) => part.arrived),
         };
-        if (entry.usage + entry.lifecycle > 0) await queues.batches.append([entry]);
+        if (entry.usage + entry.lifecycle > 0)
+          await queues.batches.append([entry]).catch((error: unknown) => {
+            // Nobody is told of what was met: the next call has to say so.
+            news?.forget();
+            throw error;
+          });
       }
       await queues.requests.record(
         new Map(parts.map((part, i) => [part.id, encodeCounts(counts[i] as LineCounts)])),
@@ -131,11 +136,12 @@ const MAX_SUBJECTS = 2_000;
 /** together names the subjects of all parts, each once; null when one part could not name its own, or they are too many. */
 function together(parts: readonly Part[], pick: (part: Part) => readonly Subject[] | null): readonly Subject[] | null {
   const [only] = parts;
-  if (parts.length === 1 && only !== undefined) return pick(only);
+  if (parts.length === 1 && only !== undefined) return pick(only) ?? null;
   const subjects = new Map<string, Subject>();
   for (const part of parts) {
     const named = pick(part);
-    if (named === null) return null;
+    // Undefined in a batch that an older version wrote ahead.
+    if (named === null || named === undefined) return null;
     for (const subject of named) subjects.set(JSON.stringify(subject), subject);
     if (subjects.size > MAX_SUBJECTS) return null;
   }

@@ -164,6 +164,9 @@ export function createRequestLog(redis: Redis, prefix: string): RequestLog {
   };
 }
 
+/** What a receiver of an older version leaves out, so that an upgrade with batches waiting goes on. */
+const UNSAID = { touched: null, news: null, arrived: null };
+
 /** createBatchStream keeps the batches that wait to be judged, oldest first. */
 export function createBatchStream(redis: Redis, prefix: string) {
   const key = `${prefix}:batches`;
@@ -178,7 +181,7 @@ export function createBatchStream(redis: Redis, prefix: string) {
       guarded('reading the batch log', async () =>
         (await redis.xrange(key, '-', '+', 'COUNT', limit)).map(([id, fields]) => ({
           key: id,
-          entry: JSON.parse(fields[1] ?? '{}') as BatchEntry,
+          entry: { ...UNSAID, ...(JSON.parse(fields[1] ?? '{}') as BatchEntry) },
         })),
       ),
     remove: (keys: readonly string[]) =>

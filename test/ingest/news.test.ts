@@ -111,7 +111,7 @@ describe('after a restart', () => {
   });
   afterAll(() => store.close());
 
-  test('nothing that the store has is news, whatever the addresses and user agents look like', async () => {
+  test('nothing that the store has had for a while is news, whatever the addresses and user agents look like', async () => {
     const part = fc.constantFrom('', 'a', 'Ä', '1', '10', '/', ':', '.', 'fe80', ' ');
     const row = fc.record({
       lineage: fc.constantFrom('tok_a', 'tok_b', 'tok_c'),
@@ -130,12 +130,15 @@ describe('after a restart', () => {
     const rows = fc.sample(row, { numRuns: 400, seed: 7 }).map((fields, i) => call({ ...fields, id: `r${i}` }));
     await store.insert('events', rows.map(encodeUsage), 'rows');
     const news = createNews();
-    await news.warm(store, new AbortController().signal);
+    await news.warm(store, AT + 1, new AbortController().signal);
     const note = news.note();
     for (const one of rows) note.see({ ...one, time: AT + 1 });
     expect(note.news()).toEqual([]);
     expect(note.touched()?.length).toBeGreaterThan(3);
     expect(news.size()).toBeGreaterThan(100);
+    const cold = createNews();
+    await cold.warm(store, AT, new AbortController().signal);
+    expect(cold.size()).toBe(0);
     const other = news.note();
     other.see(call({ time: AT + 1, country: 'JP' }));
     expect(other.news()).toHaveLength(1);

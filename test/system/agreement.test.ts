@@ -133,4 +133,4 @@ test('the live service and a backtest find the same in the same events, late one
   // Agreeing on nothing would prove nothing: most attacks are among what was found.
   const detectors = new Set(backtest.detections.map(({ detector }) => detector));
   expect([...detectors].sort()).toEqual(expect.arrayContaining(['churn-rate', 'endpoint-spread', 'geo-novelty']));
-}, 90_000);
+}, 300_000);

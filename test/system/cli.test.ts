@@ -105,7 +105,7 @@ describe('a file', () => {
     const again = await type(['alerts', 'ack', alert.id]);
     expect(again).toMatchObject({ code: 1, out: '' });
     expect(again.err).toMatch(/^error: /);
-  }, 60_000);
+  }, 180_000);
 
   test('is judged by a backtest beside the running service, one alert of the API a line', async () => {
     const judged = await ok('backtest', '--json', log);
@@ -122,7 +122,7 @@ describe('a file', () => {
     );
     expect(burst).toMatchObject({ id: alert.id, status: 'open', detectors: ['churn-rate'] });
     expect(Object.keys(burst.detections[0]).sort()).toEqual(Object.keys(shown.detections[0]).sort());
-  }, 60_000);
+  }, 180_000);
 
   test('that comes through a pipe is imported too', async () => {
     const line = JSON.stringify({ time: Date.now(), token: 'tok_piped', owner: 'acme', path: '/x', method: 'GET' });
@@ -146,7 +146,7 @@ describe('key', () => {
     const [old, current] = await Promise.all([asIt(issued), asIt(next)]);
     expect(old).toMatchObject({ code: 1, err: expect.stringContaining('does not know this access key') });
     expect(current).toMatchObject({ code: 0, out: '1\n' });
-  }, 60_000);
+  }, 180_000);
 });
 
 test('check says what works while the service runs', async () => {

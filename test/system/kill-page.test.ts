@@ -98,4 +98,4 @@ test('killed after detecting, while sending, and while told to come later: the p
   expect(await sql(url, `SELECT id, channel, reason, status FROM notifications WHERE reason = 'first'`)).toBe(
     `${first[0]?.key}\tsoc\tfirst\tsent`,
   );
-}, 180_000);
+}, 300_000);

@@ -98,4 +98,4 @@ test('late events are judged in the window that they belong to, once, whoever br
   expect(await stored()).toEqual(first);
   expect(await sent()).toEqual(pages);
   expect(receiver.requests).toHaveLength(pages.length);
-}, 90_000);
+}, 300_000);

@@ -91,4 +91,4 @@ test('imported history teaches the baselines and pages nobody for the past; what
   });
   expect(states.get('tok_asleep')).toMatchObject({ state: 'dormant', missing: '' });
   expect(states.get('tok_after')).toEqual({ state: 'known', since: NOON, missing: '', inferred_from: 'tok_before' });
-}, 90_000);
+}, 300_000);
