@@ -4,7 +4,7 @@ import { defineQuery, num, type Store, text, type UsageRow } from '../store/inde
 /** Subjects that a batch names at most: one that touches more is looked at by asking the store. */
 const MAX_SUBJECTS = 1_000;
 
-/** Values of all subjects that are remembered at most, some 40 bytes each; past it the memory starts anew. */
+/** Values of all subjects that are remembered at most, some 50 bytes each; past it the memory starts anew. */
 const MAX_VALUES = 4_000_000;
 
 /** Values that are read from the store at once. */

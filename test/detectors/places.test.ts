@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createLogger, type Detection } from '../../core/index.ts';
 import { openJudge, scopeOf } from '../../detectors/index.ts';
 import { encodeUsage, type Store, type UsageRow } from '../../store/index.ts';
@@ -128,4 +128,69 @@ test('a token that only ever came through the own way out is at home there: else
   ]);
   const geo = detections.find(({ detector, severity }) => detector === 'geo-novelty' && severity !== 'low');
   expect(geo?.summary).toContain("it was only seen in the organisation's own way out");
+});
+
+describe('a busy token whose owner has others', () => {
+  const MINUTE_MS = 60_000;
+  const ABROAD = { ip: '192.0.2.77', country: 'BR', asn: 64502, networkKind: '' } as const;
+  const owner = 'a busy owner';
+  /** Five calls an hour of a peer, and one in five minutes of the token, up to `until`. */
+  function busy(token: string, until: number): UsageRow[] {
+    const calls = history(`peer of ${token}`, { owner });
+    for (let time = NOW - HISTORY_HOURS * HOUR_MS; time < until; time += 5 * MINUTE_MS)
+      calls.push(call(token, time, { owner }));
+    return calls;
+  }
+  async function judgeBatch(rows: readonly UsageRow[], receivedAt: number): Promise<Detection[]> {
+    await store.insert(
+      'events',
+      rows.map((row) => encodeUsage({ ...row, receivedAt })),
+      `late ${serial}`,
+    );
+    const times = rows.map(({ time }) => time);
+    const batch = {
+      receivedAt,
+      minTime: Math.min(...times),
+      maxTime: Math.max(...times),
+      usage: rows.length,
+      lifecycle: 0,
+    };
+    const judge = openJudge({ store, config: { detectors: {} }, log: createLogger('error') });
+    const scope = scopeOf([{ ...batch, touched: null, news: null, arrived: null }], NOW - HOUR_MS);
+    return (await judge(scope)).filter(({ detector }) => detector === 'geo-novelty');
+  }
+
+  test('is found in two places also when the call from abroad comes late and alone, after the one from home', async () => {
+    await store.insert('events', busy('tok_late', NOW).map(encodeUsage), 'habits of tok_late');
+    const abroad = call('tok_late', NOW - 41 * MINUTE_MS, { ...ABROAD, owner });
+    expect(await judgeBatch([abroad], NOW + 1)).toMatchObject([
+      { subject: { lineage: 'tok_late' }, observed: { country: 'BR', calls: 1, also_from_known_country: true } },
+    ]);
+  });
+
+  test('has stayed abroad also when it calls so often that only the first calls are read', async () => {
+    const left = NOW - 30 * MINUTE_MS;
+    await store.insert('events', busy('tok_fast', left).map(encodeUsage), 'habits of tok_fast');
+    const abroad = Array.from({ length: 150 }, (_, i) => call('tok_fast', left + i * 1_000, { ...ABROAD, owner }));
+    const detections = await judgeBatch(abroad, NOW + 2);
+    expect(detections[0]).toMatchObject({ subject: { lineage: 'tok_fast' }, observed: { country: 'BR' } });
+    expect(detections[0]?.window.to).toBe(left + 120_000);
+  });
+
+  test('is judged with what follows a late call, but by no other day than the call’s own', () => {
+    const at = Date.UTC(2026, 10, 16, 23, 30);
+    const entry = {
+      receivedAt: NOW,
+      minTime: at,
+      maxTime: at,
+      usage: 1,
+      lifecycle: 0,
+      touched: null,
+      news: null,
+      arrived: null,
+    };
+    expect(scopeOf([entry], 0).within.to).toBe(Date.UTC(2026, 10, 17));
+    const early = { ...entry, minTime: at - 2 * HOUR_MS, maxTime: at - 2 * HOUR_MS };
+    expect(scopeOf([early], 0).within.to).toBe(at - HOUR_MS + 1);
+  });
 });

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createLogger, systemClock, TokenwatchError } from '../../core/index.ts';
 import { RECENT_MS } from '../../queues/contract.ts';
 import {
+  type BatchEntry,
   createMemoryState,
   type NotificationJob,
   openQueues,
@@ -65,6 +66,16 @@ describe('batch log', () => {
     await queues.batches.remove(first.map((found) => found.key));
     expect((await queues.batches.peek(10)).map((found) => found.entry.receivedAt)).toEqual([3]);
     expect(await queues.batches.size()).toBe(1);
+  });
+});
+
+describe('a batch that a receiver of an older version entered', () => {
+  it('says nothing of who met something new, so that the store is asked', async () => {
+    const old = { receivedAt: 9, minTime: 1, maxTime: 2, usage: 3, lifecycle: 0 };
+    await queues.batches.append([old as BatchEntry]);
+    const found = (await queues.batches.peek(10)).find(({ entry }) => entry.receivedAt === 9);
+    expect(found?.entry).toEqual({ ...old, touched: null, news: null, arrived: null });
+    await queues.batches.remove([found?.key ?? '']);
   });
 });
 
