@@ -1,4 +1,4 @@
--- What each lineage has met, per facet (endpoint, country, network, client): the baseline of every novelty detector. Keyed by owner
+-- What each lineage has met, per facet (endpoint, country, network, kind of network, client): the baseline of every novelty detector. Keyed by owner
 -- first, so that peers of one owner stand together.
 CREATE TABLE IF NOT EXISTS rollup_facets
 (
@@ -17,6 +17,8 @@ ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, facet, value)
 SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20, index_granularity = 1024;
 
+-- Calls through the organisation's own way out count as one place, `egress`, wherever its addresses are; a kind is `other` where the
+-- network is known and nothing tells its kind.
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_facets_mv TO rollup_facets AS
 SELECT
     pair.1 AS facet,
@@ -32,11 +34,13 @@ SELECT
 FROM events
 ARRAY JOIN [
     ('endpoint', toString(endpoint)),
-    ('country', toString(country)),
+    ('country', if(network_kind = 'egress', 'egress', toString(country))),
     ('network', multiIf(
+        network_kind = 'egress', 'egress',
         asn != 0, concat('AS', toString(asn)),
         position(ip, ':') > 0, substringIndex(ip, ':', 2),
         substringIndex(ip, '.', 2))),
+    ('kind', if(network_kind = '' AND asn != 0, 'other', toString(network_kind))),
     ('client', toString(substringIndex(user_agent, '/', 1)))
 ] AS pair
 WHERE pair.2 != ''
@@ -104,3 +108,34 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_churn_mv TO rollup_churn AS
 SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toStartOfHour(time) AS hour, count() AS steps
 FROM lifecycle
 GROUP BY owner, step, hour;
+
+-- Where each lineage was heard from, per day and square degree: what tells a trip from being in two places. Only calls with coordinates
+-- that say something of the caller's whereabouts: not through VPNs, relays and the own way out, not those that failed to authenticate.
+CREATE TABLE IF NOT EXISTS rollup_places
+(
+    owner      LowCardinality(String) COMMENT 'owner of the lineage',
+    lineage    String COMMENT 'first token of the rotation chain' CODEC(ZSTD(1)),
+    day        Date COMMENT 'day (UTC) of the calls' CODEC(Delta, ZSTD(1)),
+    latitude   Int16 COMMENT 'rounded to a degree',
+    longitude  Int16 COMMENT 'rounded to a degree',
+    first_seen SimpleAggregateFunction(min, DateTime64(3, 'UTC')) COMMENT 'first call from there on that day, event time',
+    last_seen  SimpleAggregateFunction(max, DateTime64(3, 'UTC')) COMMENT 'last call from there on that day, event time',
+    calls      SimpleAggregateFunction(sum, UInt64) COMMENT 'calls from there on that day'
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (owner, lineage, day, latitude, longitude)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_places_mv TO rollup_places AS
+SELECT
+    owner,
+    lineage,
+    toDate(time) AS day,
+    toInt16(round(events.latitude)) AS latitude,
+    toInt16(round(events.longitude)) AS longitude,
+    min(time) AS first_seen,
+    max(time) AS last_seen,
+    count() AS calls
+FROM events
+WHERE accuracy_km > 0 AND network_kind NOT IN ('egress', 'vpn', 'relay') AND status != 401
+GROUP BY owner, lineage, day, latitude, longitude;

@@ -38,7 +38,9 @@ CREATE TABLE IF NOT EXISTS alert_log
     severity       Enum8('info' = 0, 'low' = 1, 'medium' = 2, 'high' = 3, 'critical' = 4),
     status         LowCardinality(String) COMMENT 'state that the change sets, empty when it sets none',
     note           String COMMENT 'what the person wrote',
-    by             String COMMENT 'access key that did it, empty for Tokenwatch itself'
+    by             String COMMENT 'access key that did it, empty for Tokenwatch itself',
+    resolved_as    LowCardinality(String) COMMENT 'expected or malicious where a person said so, else empty',
+    needed         Float64 DEFAULT 0 COMMENT 'surprise that the finding had to exceed to page within the alert budget, 0 when it was not held back'
 )
 ENGINE = MergeTree
 ORDER BY (alert, recorded_at)
@@ -77,3 +79,38 @@ CREATE TABLE IF NOT EXISTS access_keys
 )
 ENGINE = MergeTree
 ORDER BY (id, updated_at);
+
+-- What people said of what alerts found, one row a value and word, append only: of one subject's value the newest row counts.
+CREATE TABLE IF NOT EXISTS feedback
+(
+    recorded_at DateTime64(3, 'UTC') COMMENT 'wall time of the word',
+    alert       String COMMENT 'alert that was resolved with it',
+    owner       LowCardinality(String) COMMENT 'owner of the subject',
+    lineage     String COMMENT 'lineage that met the value, empty for a word about an owner''s churn',
+    facet       LowCardinality(String) COMMENT 'endpoint, country, network, kind or client; steps-hour or steps-day for churn',
+    value       String COMMENT 'what was met; for churn the step: issued, rotated or revoked',
+    verdict     LowCardinality(String) COMMENT 'expected or malicious',
+    first_seen  DateTime64(3, 'UTC') COMMENT 'first meeting of the value, or first step of the burst, event time',
+    last_seen   DateTime64(3, 'UTC') COMMENT 'last use of it, or last step of the burst, when the word was given, event time',
+    amount      UInt64 COMMENT 'calls with it until then, or steps in the fullest window of the burst',
+    ends_at     Nullable(DateTime64(3, 'UTC')) COMMENT 'until when it is expected, event time; null: for good',
+    note        String COMMENT 'what the person wrote',
+    by          String COMMENT 'access key that said it'
+)
+ENGINE = MergeTree
+ORDER BY (lineage, owner, facet, value, recorded_at)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+-- Who took over from whom without having been declared, as inferred at the start of each day: written for people, judged by nobody.
+CREATE TABLE IF NOT EXISTS successions
+(
+    as_of       Date COMMENT 'day (UTC) at whose start it was inferred; one row a day without a lineage says that the day was looked at',
+    owner       LowCardinality(String) COMMENT 'owner of both',
+    lineage     String COMMENT 'lineage that took over',
+    predecessor String COMMENT 'lineage whose habits it has',
+    since       DateTime64(3, 'UTC') COMMENT 'its first call'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (as_of, owner, lineage)
+TTL as_of + INTERVAL 90 DAY
+SETTINGS non_replicated_deduplication_window = 10000;

@@ -1,6 +1,7 @@
 -- The contract's views over the rollups: one row per pair, counters merged.
+-- first_status: how the very first call was answered, so that a finding's numbers can be had from here.
 CREATE VIEW IF NOT EXISTS token_endpoints AS
-SELECT owner, lineage, value AS endpoint, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed
+SELECT owner, lineage, value AS endpoint, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed, argMinMerge(first_status) AS first_status
 FROM rollup_facets
 WHERE facet = 'endpoint'
 GROUP BY owner, lineage, value;
@@ -25,11 +26,19 @@ FROM rollup_facets
 WHERE facet = 'client'
 GROUP BY owner, lineage, value;
 
+-- The kinds of networks of each lineage.
+CREATE VIEW IF NOT EXISTS token_network_kinds AS
+SELECT owner, lineage, value AS network_kind, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed
+FROM rollup_facets
+WHERE facet = 'kind'
+GROUP BY owner, lineage, value;
+
 CREATE VIEW IF NOT EXISTS token_hourly AS
 SELECT owner, lineage, hour, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed, sum(bytes) AS bytes
 FROM rollup_hours
 GROUP BY owner, lineage, hour;
 
+-- What is known about each token, since when, and what is still missing. The detectors judge a lineage's next call by the same rule.
 CREATE VIEW IF NOT EXISTS tokens AS
 SELECT
     used.token AS token,
@@ -42,12 +51,22 @@ SELECT
     history.active_days AS active_days,
     multiIf(
         used.last_seen < now() - INTERVAL 30 DAY, 'dormant',
-        history.active_days >= 3 AND history.last_hour >= history.first_hour + INTERVAL 5 DAY, 'known',
+        history.known_since <= now() OR succession.predecessor != '', 'known',
         'learning') AS state,
+    multiIf(
+        state = 'dormant', toDateTime(used.last_seen + INTERVAL 30 DAY, 'UTC'),
+        state = 'learning', history.first_hour,
+        succession.predecessor != '', least(history.known_since, toDateTime(succession.first_day, 'UTC')),
+        history.known_since) AS state_since,
+    if(state = 'learning', arrayStringConcat(arrayFilter(part -> part != '', [
+        if(history.days_left > 0, concat(toString(history.days_left), if(history.days_left = 1, ' more day', ' more days'), ' of history'), ''),
+        if(history.active_days < 3, concat('use on ', toString(3 - history.active_days), if(history.active_days = 2, ' more day', ' more days')), '')
+    ]), ' and '), '') AS missing,
     life.issued_at AS issued_at,
     life.revoked_at AS revoked_at,
     life.expires_at AS expires_at,
-    life.replaces AS replaces
+    life.replaces AS replaces,
+    succession.predecessor AS inferred_from
 FROM
 (
     SELECT token, lineage, any(owner) AS owner, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls
@@ -56,10 +75,25 @@ FROM
 ) AS used
 LEFT JOIN
 (
-    SELECT lineage, min(hour) AS first_hour, max(hour) AS last_hour, uniqExact(toDate(hour)) AS active_days
+    SELECT
+        lineage,
+        min(hour) AS first_hour,
+        arraySort(groupUniqArray(toDate(hour))) AS days,
+        length(days) AS active_days,
+        toInt64(ceil((toUnixTimestamp(first_hour + INTERVAL 5 DAY) - toUnixTimestamp(now())) / 86400)) AS days_left,
+        -- A date that never comes stands for a baseline that still lacks days of use.
+        if(active_days < 3, toDateTime('2106-01-01 00:00:00', 'UTC'), greatest(first_hour + INTERVAL 5 DAY, toDateTime(days[3], 'UTC'))) AS known_since
     FROM rollup_hours
     GROUP BY lineage
 ) AS history ON used.lineage = history.lineage
+LEFT JOIN
+(
+    SELECT lineage, argMax(predecessor, as_of) AS predecessor, min(as_of) AS first_day
+    FROM successions
+    WHERE lineage != ''
+    GROUP BY lineage
+    HAVING max(as_of) = (SELECT max(as_of) FROM successions)
+) AS succession ON used.lineage = succession.lineage
 LEFT JOIN
 (
     SELECT
@@ -85,7 +119,10 @@ SELECT
     groupUniqArrayIf(toString(found.detector), log.detection != '') AS detectors,
     uniqExactIf(log.detection, log.detection != '') AS detections,
     minIf(log.detection_time, log.detection != '') AS opened_at,
-    maxIf(log.detection_time, log.detection != '') AS last_seen
+    maxIf(log.detection_time, log.detection != '') AS last_seen,
+    argMaxIf(log.resolved_as, log.recorded_at, log.status = 'resolved') AS resolved_as,
+    countIf(log.needed > 0) > 0
+        AND countIf(log.detection != '' AND toInt8(log.severity) >= 2 AND log.needed = 0) = 0 AS held_back
 FROM alert_log AS log
 LEFT JOIN detections AS found ON log.detection = found.id
 GROUP BY log.alert;
