@@ -32,7 +32,10 @@ interface Judged {
 
 const OF_ALERT = `id IN (SELECT detection FROM alert_log WHERE alert = {alert:String} AND detection != '')`;
 
-/** What the lineages of an alert first met in the windows of its detections, `before` and `after` around them. */
+/**
+ * What the lineages of an alert first met in the windows of its detections, `before` and `after` around them; and all that the
+ * newest word is this alert's own about, however far that one reached: a later word on an alert takes its place everywhere.
+ */
 const metInWindows = defineQuery<{ alert: string; before: number; after: number; since: number }, Judged>(
   'feedback_met_in_windows',
   `SELECT met.owner AS owner, met.lineage AS lineage, met.facet AS facet, met.value AS value, met.first AS first, met.last AS last, met.made AS made
@@ -50,15 +53,15 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
      GROUP BY owner, lineage
    ) AS judged ON judged.owner = met.owner AND judged.lineage = met.lineage
    LEFT JOIN (
-     SELECT lineage, facet, value, 1 AS said, argMax(if(verdict = 'malicious', last_seen, ifNull(ends_at, toDateTime64('2299-01-01', 3, 'UTC'))), recorded_at) AS over
+     SELECT lineage, facet, value, 1 AS said, argMax(alert, recorded_at) AS of_alert, argMax(if(verdict = 'malicious', last_seen, ifNull(ends_at, toDateTime64('2299-01-01', 3, 'UTC'))), recorded_at) AS over
      FROM feedback
      WHERE lineage IN (SELECT ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
      GROUP BY lineage, facet, value
    ) AS word ON word.lineage = met.lineage AND word.facet = met.facet AND word.value = met.value
-   WHERE arrayExists(w -> first <= w.2 AND (first >= w.1 OR ({since:Int64} > 0 AND first >= fromUnixTimestamp64Milli({since:Int64}))
+   WHERE word.of_alert = {alert:String} OR arrayExists(w -> first <= w.2 AND (first >= w.1 OR ({since:Int64} > 0 AND first >= fromUnixTimestamp64Milli({since:Int64}))
      -- Spoken of before, and used again after that word had ended: it was first met again, and this alert may be about it.
      OR (said = 1 AND last > over AND last >= w.1)), windows)
-   ORDER BY first, facet, value
+   ORDER BY word.of_alert = {alert:String} DESC, first, facet, value
    LIMIT ${MAX_VALUES}`,
   judgedOf,
 );

@@ -111,12 +111,39 @@ test('the last word on an alert counts; resolving without one leaves it', async 
   expect((await resolve(id, { as: 'expected' })).json).toMatchObject({ status: 'resolved', resolved_as: 'expected' });
   expect((await resolve(id, {})).json).toMatchObject({ status: 'resolved', resolved_as: 'expected' });
   expect((await service.call('GET', `/v1/alerts/${id}`)).json.resolved_as).toBe('expected');
+  // Also what was met hours after the finding, which only the first word reached.
   const verdicts = await rows(
     service.store,
-    'SELECT DISTINCT argMax(verdict, recorded_at) AS verdict FROM feedback WHERE alert = {id:String} GROUP BY facet, value HAVING min(first_seen) <= {until:DateTime64(3)}',
-    { id, until: new Date(T0).toISOString().replace('T', ' ').replace('Z', '') },
+    `SELECT value, argMax(verdict, recorded_at) AS verdict FROM feedback WHERE alert = {id:String} AND facet = 'endpoint'
+     GROUP BY value ORDER BY value`,
+    { id },
   );
-  expect(verdicts).toEqual([{ verdict: 'expected' }]);
+  expect(verdicts).toEqual(['GET /v1/admin', 'GET /v1/later'].map((value) => ({ value, verdict: 'expected' })));
+});
+
+test('a later word on an alert leaves alone what another alert has spoken of since', async () => {
+  const id = await stolen('tok_twice');
+  await resolve(id, { as: 'malicious' });
+  const subject = { token: 'tok_twice', lineage: 'tok_twice', owner: 'acme' };
+  const later = detection({
+    id: 'det_twice_later',
+    subject,
+    at: T0 + 5 * HOUR,
+    window: { from: T0 + 5 * HOUR, to: T0 + 5 * HOUR },
+  });
+  await service.found(later);
+  const { json } = await service.call('GET', '/v1/alerts?token=tok_twice&status=open');
+  await resolve(json.alerts[0].id, { as: 'malicious' });
+  await resolve(id, { as: 'expected' });
+  const verdicts = await rows(
+    service.store,
+    `SELECT value, argMax(verdict, recorded_at) AS verdict FROM feedback WHERE lineage = 'tok_twice' AND facet = 'endpoint'
+     GROUP BY value ORDER BY value`,
+  );
+  expect(verdicts.slice(0, 2)).toEqual([
+    { value: 'GET /v1/admin', verdict: 'expected' },
+    { value: 'GET /v1/later', verdict: 'malicious' },
+  ]);
 });
 
 test('an alert that is resolved without a verdict teaches nothing', async () => {
