@@ -66,6 +66,13 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
   judgedOf,
 );
 
+/** The facet of a burst of churn, by the window that the finding says it was found in; of none the one that excuses least. */
+const BURST_FACETS = { 'an hour': 'steps-hour', 'a day': 'steps-day', 'three days': 'steps-three-days' } as const;
+
+const sqlList = (texts: readonly string[]) => `[${texts.map((one) => `'${one}'`).join(', ')}]`;
+
+const BURST_FACET = `transform(JSONExtractString(expected, 'window'), ${sqlList(Object.keys(BURST_FACETS))}, ${sqlList(Object.values(BURST_FACETS))}, 'steps-three-days')`;
+
 /** The bursts of churn that an alert's detections are about, each to its last step. */
 const burstsIn = defineQuery<{ alert: string }, Judged>(
   'feedback_bursts',
@@ -73,7 +80,7 @@ const burstsIn = defineQuery<{ alert: string }, Judged>(
      arrayMax(arrayPushBack(arrayFilter(t -> t > burst.last AND t <= burst.last + toIntervalMillisecond(${BURST_GAP_MS}), steps.times), burst.last)) AS last,
      burst.made AS made
    FROM (
-     SELECT owner, if(window_to < window_from + toIntervalHour(1), 'steps-hour', 'steps-day') AS facet, JSONExtractString(observed, 'step') AS step,
+     SELECT owner, ${BURST_FACET} AS facet, JSONExtractString(observed, 'step') AS step,
        min(window_from) AS first, max(window_to) AS last, max(JSONExtractUInt(observed, 'tokens')) AS made
      FROM detections
      WHERE ${OF_ALERT} AND detector = 'churn-rate'

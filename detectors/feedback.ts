@@ -10,7 +10,7 @@ export interface Word {
   readonly owner: string;
   /** '' for churn. */
   readonly lineage: string;
-  /** A facet; `steps-hour` or `steps-day` for churn. */
+  /** A facet; for churn a key of BURST_WINDOWS. */
   readonly facet: string;
   readonly value: string;
   readonly verdict: Verdict;
@@ -317,6 +317,13 @@ function abusesIn(words: readonly Word[]): Abuse[] {
   );
 }
 
+/** BURST_WINDOWS are the facets of words about churn: how long the window was that the burst was found in, milliseconds. */
+export const BURST_WINDOWS: Readonly<Record<string, number>> = {
+  'steps-hour': HOUR_MS,
+  'steps-day': DAY_MS,
+  'steps-three-days': 3 * DAY_MS,
+};
+
 /** BurstSaid is a burst of churn that people expect: how many steps in how short a window, until when (epoch milliseconds, null: for good). */
 export interface BurstSaid {
   readonly steps: number;
@@ -350,7 +357,7 @@ export function churnAsSaid<S extends Steps>(
     recent: steps.recent.filter(({ time }) => !inBurst(time)),
     expected: held.map((word) => ({
       steps: word.amount,
-      windowMs: word.facet === 'steps-hour' ? HOUR_MS : DAY_MS,
+      windowMs: BURST_WINDOWS[word.facet] ?? Number.POSITIVE_INFINITY,
       until: word.endsAt,
     })),
   };

@@ -87,7 +87,7 @@ CREATE TABLE IF NOT EXISTS feedback
     alert       String COMMENT 'alert that was resolved with it',
     owner       LowCardinality(String) COMMENT 'owner of the subject',
     lineage     String COMMENT 'lineage that met the value, empty for a word about an owner''s churn',
-    facet       LowCardinality(String) COMMENT 'endpoint, country, network, kind or client; steps-hour or steps-day for churn',
+    facet       LowCardinality(String) COMMENT 'endpoint, country, network, kind or client; for churn the window that the burst was found in: steps-hour, steps-day or steps-three-days',
     value       String COMMENT 'what was met; for churn the step: issued, rotated or revoked',
     verdict     LowCardinality(String) COMMENT 'expected or malicious',
     first_seen  DateTime64(3, 'UTC') COMMENT 'first meeting of the value, or first step of the burst, event time',

@@ -160,8 +160,8 @@ test('an alert about churn teaches the whole burst, to its last step', async () 
     steps.map((time, i) => issue(time, `tok_burst_${i}`)),
     '',
   );
-  const burst = { step: 'issued', tokens: 4, window: 'hour' };
-  await service.found(ownerDetection({ id: 'det_burst', observed: burst, window: { from: T0 - 3 * MINUTE, to: T0 } }));
+  const burst = { observed: { step: 'issued', tokens: 4 }, expected: { window: 'an hour' } };
+  await service.found(ownerDetection({ id: 'det_burst', ...burst, window: { from: T0 - 3 * MINUTE, to: T0 } }));
   const { json } = await service.call('GET', '/v1/alerts?owner=acme&limit=200');
   const alert = json.alerts.find(({ lineage }: { lineage: unknown }) => lineage === null);
   await resolve(alert.id, { as: 'expected' });

@@ -2,12 +2,14 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { churnRateDetector } from '../../detectors/churn-rate.ts';
 import { combinedSignals } from '../../detectors/combined-signals.ts';
+import { scopeOf } from '../../detectors/contract.ts';
 import { endpointSpread } from '../../detectors/endpoint-spread.ts';
 import { EXAMPLE_END, exampleFacts } from '../../detectors/examples.ts';
 import {
   activityAsSaid,
   churnAsSaid,
   FACETS_OF_CALLS,
+  feedbackFor,
   isBurstExpected,
   isExpected,
   valueKey,
@@ -16,10 +18,10 @@ import {
   wordEnd,
 } from '../../detectors/feedback.ts';
 import type { MetValue, NoveltyFacts } from '../../detectors/novelty.ts';
-import { enabledDetectors } from '../../detectors/run.ts';
+import { enabledDetectors, toDetection } from '../../detectors/run.ts';
 import { encodeUsage, type Store, type UsageRow } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
-import { DAY, HOUR, MINUTE } from './kit.ts';
+import { DAY, HOUR, MINUTE, taught } from './kit.ts';
 
 const word = (fields: Partial<Word> = {}): Word => ({
   ...{ alert: 'al_1', owner: 'acme', lineage: 'tok_1', facet: 'endpoint', value: 'a', verdict: 'malicious' },
@@ -165,6 +167,36 @@ describe('churn as people said', () => {
     const recent = [...facts.recent, { time: last + 5 * HOUR, token: 'one' }];
     for (const verdict of ['expected', 'malicious'] as const)
       expect(churnAsSaid({ ...facts, recent }, [word({ ...burst, verdict })], last).recent).toEqual([recent.at(-1)]);
+  });
+
+  it('a drift over three days that is expected excuses as many over three days, and no single day as full', async () => {
+    const [start, history, days] = [first - 24 * DAY, 21, 3];
+    const spread = (day: number, steps: number) =>
+      Array.from({ length: steps }, (_, i) => start + day * DAY + (i * 8 * HOUR) / steps);
+    const ordinary = Array.from({ length: history }, (_, day) => spread(day, 1)).flat();
+    const drift = Array.from({ length: days }, (_, day) => spread(history + day, 8)).flat();
+    const drifting = {
+      ...facts,
+      firstSeen: start,
+      hours: ordinary.map((hour) => ({ hour: hour - (hour % HOUR), steps: 1 })),
+      recent: drift.map((time, i) => ({ time, token: `tok_${i}` })),
+    };
+    const findings = churnRateDetector.judge(drifting, params, 0);
+    const found = findings.filter(({ expected }) => expected.window === 'three days');
+    expect(found.length).toBeGreaterThan(0);
+
+    const store = await openTestStore();
+    const detections = found.map((finding) => toDetection('churn-rate', finding));
+    await taught(store, 'al_drift', detections, { verdict: 'expected' }, drift.at(-1) ?? 0);
+    const { words } = await feedbackFor(store, scopeOf([], 0));
+    await store.close();
+    const { expected } = churnAsSaid(drifting, words, drift.at(-1) ?? 0);
+    const steps = Math.max(...found.map(({ observed }) => Number(observed.tokens)));
+    expect(expected).toEqual([{ steps, windowMs: 3 * DAY, until: null }]);
+    expect(isBurstExpected(expected, 0, 3 * DAY, steps)).toBe(true);
+    expect(isBurstExpected(expected, 0, DAY, steps)).toBe(false);
+    const burst = { ...drifting, recent: spread(history + 10, steps).map((time, i) => ({ time, token: `new_${i}` })) };
+    expect(pages({ ...burst, expected })).toBeGreaterThan(0);
   });
 
   it('a day of steps that is expected allows no such hour', () => {

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { type Lesson, teach } from '../../alerts/feedback.ts';
 import { type BacktestResult, runBacktest } from '../../cli/backtest-run.ts';
 import { type Config, loadConfig } from '../../config/index.ts';
-import { createLogger, systemClock } from '../../core/index.ts';
+import { createLogger, type Detection, systemClock } from '../../core/index.ts';
+import { storeDetections } from '../../detectors/findings.ts';
 import type { Store } from '../../store/index.ts';
 import { writeMmdb } from '../kit/mmdb.ts';
 import { testStoreFolder } from '../kit/store.ts';
@@ -81,6 +83,26 @@ export function habit(
   for (let hour = from; hour < to; hour += HOUR)
     for (const [i, path] of paths.entries()) calls.push({ at: hour + (i + 1) * MINUTE, token, path, ...rest });
   return calls;
+}
+
+/** taught stores detections, makes them an alert and resolves it with a lesson; what people say later comes with a later `now`. */
+export async function taught(
+  store: Store,
+  alert: string,
+  detections: readonly Detection[],
+  lesson: Partial<Lesson> & Pick<Lesson, 'verdict'>,
+  now: number,
+): Promise<void> {
+  const at = new Date(now).toISOString();
+  await storeDetections(store, detections, now);
+  await store.insert(
+    'alert_log',
+    detections.map(({ id, subject: { token, lineage, owner }, severity }) =>
+      JSON.stringify([at, alert, 'opened', '', token, lineage, owner, id, at, severity, 'open', '', '', '', 0]),
+    ),
+    alert,
+  );
+  await teach(store, alert, { until: null, since: null, ...lesson }, { note: '', by: 'test', now });
 }
 
 /** judged runs events, by time, through receivers, store and detectors. */
