@@ -1,5 +1,5 @@
 import type { Verdict } from '../core/index.ts';
-import { defineQuery, num, type Store, text, time } from '../store/index.ts';
+import { defineQuery, FACETS_OF_CALLS, num, type Store, text, time } from '../store/index.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -28,6 +28,16 @@ interface Judged {
   readonly firstSeen: number;
   readonly lastSeen: number;
   readonly amount: number;
+  /** What another alert said of it, where that had ended before it was used again, and this alert is about that use alone. */
+  readonly before: Ended | null;
+}
+
+/** Ended is an earlier word about a value. Times are epoch milliseconds of event time. */
+interface Ended {
+  readonly verdict: Verdict;
+  readonly from: number;
+  readonly amount: number;
+  readonly endedAt: number;
 }
 
 const OF_ALERT = `id IN (SELECT detection FROM alert_log WHERE alert = {alert:String} AND detection != '')`;
@@ -38,7 +48,10 @@ const OF_ALERT = `id IN (SELECT detection FROM alert_log WHERE alert = {alert:St
  */
 const metInWindows = defineQuery<{ alert: string; before: number; after: number; since: number }, Judged>(
   'feedback_met_in_windows',
-  `SELECT met.owner AS owner, met.lineage AS lineage, met.facet AS facet, met.value AS value, met.first AS first, met.last AS last, met.made AS made
+  `SELECT met.owner AS owner, met.lineage AS lineage, met.facet AS facet, met.value AS value, met.first AS first, met.last AS last, met.made AS made,
+     arrayExists(w -> first <= w.2 AND (first >= w.1 OR ({since:Int64} > 0 AND first >= fromUnixTimestamp64Milli({since:Int64}))), windows) AS met_in_windows,
+     -- Spoken of before, and used again after that word had ended: it was first met again, and this alert may be about it.
+     said = 1 AND last > over AS used_again, earlier, earlier_from, earlier_amount, over
    FROM (
      SELECT owner, lineage, facet, value, min(first_seen) AS first, max(last_seen) AS last, sum(calls) AS made
      FROM rollup_facets
@@ -53,17 +66,56 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
      GROUP BY owner, lineage
    ) AS judged ON judged.owner = met.owner AND judged.lineage = met.lineage
    LEFT JOIN (
-     SELECT lineage, facet, value, 1 AS said, argMax(alert, recorded_at) AS of_alert, argMax(if(verdict = 'malicious', last_seen, ifNull(ends_at, toDateTime64('2299-01-01', 3, 'UTC'))), recorded_at) AS over
+     SELECT lineage, facet, value, argMax(alert, recorded_at) AS of_alert, countIf(alert != {alert:String}) > 0 AS said,
+       argMaxIf(verdict, recorded_at, alert != {alert:String}) AS earlier, argMaxIf(first_seen, recorded_at, alert != {alert:String}) AS earlier_from,
+       argMaxIf(amount, recorded_at, alert != {alert:String}) AS earlier_amount,
+       argMaxIf(if(verdict = 'malicious', last_seen, ifNull(ends_at, toDateTime64('2299-01-01', 3, 'UTC'))), recorded_at, alert != {alert:String}) AS over
      FROM feedback
      WHERE lineage IN (SELECT ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
      GROUP BY lineage, facet, value
    ) AS word ON word.lineage = met.lineage AND word.facet = met.facet AND word.value = met.value
-   WHERE word.of_alert = {alert:String} OR arrayExists(w -> first <= w.2 AND (first >= w.1 OR ({since:Int64} > 0 AND first >= fromUnixTimestamp64Milli({since:Int64}))
-     -- Spoken of before, and used again after that word had ended: it was first met again, and this alert may be about it.
-     OR (said = 1 AND last > over AND last >= w.1)), windows)
+   WHERE met_in_windows OR word.of_alert = {alert:String} OR (used_again AND arrayExists(w -> first <= w.2 AND last >= w.1, windows))
    ORDER BY word.of_alert = {alert:String} DESC, first, facet, value
    LIMIT ${MAX_VALUES}`,
-  judgedOf,
+  (raw) => ({
+    ...judgedOf(raw),
+    before:
+      num(raw.used_again) === 1 && num(raw.met_in_windows) === 0
+        ? {
+            verdict: text(raw.earlier) as Verdict,
+            from: time(raw.earlier_from),
+            amount: num(raw.earlier_amount),
+            endedAt: time(raw.over),
+          }
+        : null,
+  }),
+);
+
+/** When values were first used again after moments of their own, and how often since, from the calls that are still kept. */
+const usesSince = defineQuery<
+  { lineages: string[]; facets: string[]; values: string[]; ends: number[]; from: number },
+  { lineage: string; facet: string; value: string; first: number; calls: number }
+>(
+  'feedback_uses_since',
+  `SELECT ended.lineage AS lineage, ended.facet AS facet, ended.value AS value, min(call.time) AS first, uniqExact(call.id) AS calls
+   FROM (
+     SELECT one.1 AS lineage, one.2 AS facet, one.3 AS value, one.4 AS at
+     FROM (SELECT arrayJoin(arrayZip({lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {ends:Array(Int64)})) AS one)
+   ) AS ended
+   INNER JOIN (
+     SELECT lineage, time, id, met.1 AS facet, met.2 AS value
+     FROM (SELECT * FROM events WHERE lineage IN {lineages:Array(String)} AND time > fromUnixTimestamp64Milli({from:Int64}))
+     ARRAY JOIN ${FACETS_OF_CALLS} AS met
+   ) AS call ON call.lineage = ended.lineage AND call.facet = ended.facet AND call.value = ended.value
+   WHERE toUnixTimestamp64Milli(call.time) > ended.at
+   GROUP BY ended.lineage, ended.facet, ended.value`,
+  (raw) => ({
+    lineage: text(raw.lineage),
+    facet: text(raw.facet),
+    value: text(raw.value),
+    first: time(raw.first),
+    calls: num(raw.calls),
+  }),
 );
 
 /** The facet of a burst of churn, by the window that the finding says it was found in; of none the one that excuses least. */
@@ -105,7 +157,36 @@ function judgedOf(raw: Record<string, unknown>): Judged {
     firstSeen: time(raw.first),
     lastSeen: time(raw.last),
     amount: num(raw.made),
+    before: null,
   };
+}
+
+/**
+ * abusedOnly narrows values that are found malicious to the use that they are: not what was done with them while they were
+ * expected, but also what was found malicious before.
+ */
+async function abusedOnly(store: Pick<Store, 'read'>, judged: readonly Judged[]): Promise<Judged[]> {
+  const used = judged.flatMap((value) => (value.before === null ? [] : [{ ...value, endedAt: value.before.endedAt }]));
+  if (used.length === 0) return [...judged];
+  const uses = await store.read(usesSince, {
+    lineages: used.map(({ lineage }) => lineage),
+    facets: used.map(({ facet }) => facet),
+    values: used.map(({ value }) => value),
+    ends: used.map(({ endedAt }) => endedAt),
+    from: Math.min(...used.map(({ endedAt }) => endedAt)),
+  });
+  const keyOf = ({ lineage, facet, value }: Pick<Judged, 'lineage' | 'facet' | 'value'>) =>
+    `${facet}\n${lineage}\n${value}`;
+  const useOf = new Map(uses.map((use) => [keyOf(use), use]));
+  return judged.map((value) => {
+    if (value.before === null) return value;
+    const { verdict, from, amount } = value.before;
+    // Of calls that are not kept any more only the last one is known.
+    const { first, calls } = useOf.get(keyOf(value)) ?? { first: value.lastSeen, calls: 1 };
+    return verdict === 'malicious'
+      ? { ...value, firstSeen: from, amount: amount + calls }
+      : { ...value, firstSeen: first, amount: calls };
+  });
 }
 
 /** Lesson is what detectors are to learn from a resolved alert. Times are epoch milliseconds. */
@@ -129,7 +210,7 @@ export async function teach(
     store.read(metInWindows, { alert, before, after, since: lesson.since ?? 0 }),
     store.read(burstsIn, { alert }),
   ]);
-  const judged = [...met, ...bursts];
+  const judged = [...(lesson.verdict === 'malicious' ? await abusedOnly(store, met) : met), ...bursts];
   await store.insert(
     'feedback',
     judged.map((value) =>

@@ -1,8 +1,9 @@
+import { FACETS_OF_CALLS } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
-import { FACETS_OF_CALLS, recalled } from './feedback.ts';
+import { recalled } from './feedback.ts';
 import { type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';

@@ -1,5 +1,5 @@
 import type { Verdict } from '../core/index.ts';
-import { defineQuery, num, text } from '../store/index.ts';
+import { defineQuery, FACETS_OF_CALLS, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads, Scope } from './contract.ts';
 import type { Activity } from './succession.ts';
@@ -59,7 +59,7 @@ const version = defineQuery<Record<string, never>, string>(
 const newestWords = defineQuery<Record<string, never>, Word>(
   'feedback_words',
   `SELECT lineage, facet, value, argMax(alert, recorded_at) AS of_alert, argMax(owner, recorded_at) AS of_owner,
-     argMax(verdict, recorded_at) AS said, toUnixTimestamp64Milli(min(first_seen)) AS first,
+     argMax(verdict, recorded_at) AS said, toUnixTimestamp64Milli(argMax(first_seen, recorded_at)) AS first,
      toUnixTimestamp64Milli(argMax(last_seen, recorded_at)) AS last, argMax(amount, recorded_at) AS made,
      -- A tuple, because argMax passes over a bare NULL.
      toUnixTimestamp64Milli(argMax(tuple(ends_at), recorded_at).1) AS ends
@@ -140,19 +140,6 @@ const lastUses = defineQuery<
    GROUP BY facet, lineage, value`,
   (raw) => ({ facet: text(raw.facet), lineage: text(raw.lineage), value: text(raw.value), last: num(raw.last) }),
 );
-
-/** FACETS_OF_CALLS is what the view behind `rollup_facets` makes of one call; a test holds the two together. */
-export const FACETS_OF_CALLS = `[
-    ('endpoint', toString(endpoint)),
-    ('country', if(network_kind = 'egress', 'egress', toString(country))),
-    ('network', multiIf(
-        network_kind = 'egress', 'egress',
-        asn != 0, concat('AS', toString(asn)),
-        position(ip, ':') > 0, substringIndex(ip, ':', 2),
-        substringIndex(ip, '.', 2))),
-    ('kind', if(network_kind = '' AND asn != 0, 'other', toString(network_kind))),
-    ('client', toString(substringIndex(user_agent, '/', 1)))
-]`;
 
 const firstUses = defineQuery<
   { facets: string[]; lineages: string[]; values: string[]; ends: number[]; from: number; to: number },

@@ -9,6 +9,7 @@ import { EVENT_COLUMNS, LIFECYCLE_COLUMNS, REJECTED_COLUMNS } from './rows.ts';
 export { SqlError } from './analyst.ts';
 export type { AnalyseOptions, AnalystResult, Query, Store, TableName } from './contract.ts';
 export { encodeLifecycle, encodeRejected, encodeUsage } from './encode.ts';
+export { FACETS_OF_CALLS } from './facets.ts';
 export { defineQuery, list, num, text, time } from './query.ts';
 export { EVENT_COLUMNS, type LifecycleRow, type RejectedRow, type UsageRow } from './rows.ts';
 

@@ -90,9 +90,9 @@ CREATE TABLE IF NOT EXISTS feedback
     facet       LowCardinality(String) COMMENT 'endpoint, country, network, kind or client; for churn the window that the burst was found in: steps-hour, steps-day or steps-three-days',
     value       String COMMENT 'what was met; for churn the step: issued, rotated or revoked',
     verdict     LowCardinality(String) COMMENT 'expected or malicious',
-    first_seen  DateTime64(3, 'UTC') COMMENT 'first meeting of the value, or first step of the burst, event time',
+    first_seen  DateTime64(3, 'UTC') COMMENT 'first use that the word is about: the first meeting of the value, where an earlier word had ended the first use after it; or first step of the burst; event time',
     last_seen   DateTime64(3, 'UTC') COMMENT 'last use of it, or last step of the burst, when the word was given, event time',
-    amount      UInt64 COMMENT 'calls with it until then, or steps in the fullest window of the burst',
+    amount      UInt64 COMMENT 'calls with it from first_seen to last_seen, or steps in the fullest window of the burst',
     ends_at     Nullable(DateTime64(3, 'UTC')) COMMENT 'until when it is expected, event time; null: for good',
     note        String COMMENT 'what the person wrote',
     by          String COMMENT 'access key that said it'

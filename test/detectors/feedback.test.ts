@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import type { Detection } from '../../core/index.ts';
 import { churnRateDetector } from '../../detectors/churn-rate.ts';
 import { combinedSignals } from '../../detectors/combined-signals.ts';
 import { scopeOf } from '../../detectors/contract.ts';
@@ -8,7 +9,6 @@ import { EXAMPLE_END, exampleFacts } from '../../detectors/examples.ts';
 import {
   activityAsSaid,
   churnAsSaid,
-  FACETS_OF_CALLS,
   feedbackFor,
   isBurstExpected,
   isExpected,
@@ -19,9 +19,11 @@ import {
 } from '../../detectors/feedback.ts';
 import type { MetValue, NoveltyFacts } from '../../detectors/novelty.ts';
 import { enabledDetectors, toDetection } from '../../detectors/run.ts';
-import { encodeUsage, type Store, type UsageRow } from '../../store/index.ts';
+import { encodeUsage, FACETS_OF_CALLS, type Store, type UsageRow } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
 import { DAY, HOUR, MINUTE, taught } from './kit.ts';
+
+const START = Date.UTC(2026, 9, 1);
 
 const word = (fields: Partial<Word> = {}): Word => ({
   ...{ alert: 'al_1', owner: 'acme', lineage: 'tok_1', facet: 'endpoint', value: 'a', verdict: 'malicious' },
@@ -128,6 +130,63 @@ describe('activity as people said', () => {
       hours: [9, 10, 11].map((hour) => hour * HOUR),
       calls: [100, 60, 100],
     });
+  });
+});
+
+describe('a value that is found malicious after it was used honestly', () => {
+  const LATER = START + 12 * DAY;
+  let store: Store;
+  const usage = (hours: readonly number[], country: string) =>
+    hours.map((time) =>
+      encodeUsage({
+        ...{ time, receivedAt: time, id: `${country} ${time}`, token: 'tok_1', lineage: 'tok_1', owner: 'acme' },
+        ...{ endpoint: 'GET /v1', method: 'GET', status: 200, ip: '', country, asn: 0, networkKind: '' },
+        ...{ latitude: 0, longitude: 0, accuracyKm: 0, userAgent: '', bytes: 1, durationMs: 1, requestId: '' },
+        ...{ attributes: '', source: 'native' },
+      }),
+    );
+  const hourly = (from: number, to: number) =>
+    Array.from({ length: Math.ceil((to - from) / HOUR) }, (_, i) => from + i * HOUR);
+  const found = (at: number): Detection => ({
+    ...{ id: `det_${at}`, detector: 'geo-novelty', subject: { token: 'tok_1', lineage: 'tok_1', owner: 'acme' } },
+    ...{ severity: 'high', title: '', summary: '', window: { from: at, to: at }, observed: {}, expected: {} },
+    ...{ surprise: 5, state: 'known', evidence: [], sql: '' },
+  });
+  const abroad = async () => {
+    const { words } = await feedbackFor(store, scopeOf([], 0));
+    return words.filter(({ facet, value }) => facet === 'country' && value === 'BR');
+  };
+  beforeAll(async () => {
+    store = await openTestStore();
+    // At home every hour, for two days of them abroad as well, which is expected for three days.
+    await store.insert('events', usage(hourly(START, LATER), 'DE'), 'home');
+    await store.insert('events', usage(hourly(START + 2 * DAY + MINUTE, START + 4 * DAY), 'BR'), 'trip');
+    await taught(store, 'al_1', [found(START + 2 * DAY)], { verdict: 'expected', until: START + 5 * DAY }, START);
+    // And much later a thief.
+    await store.insert('events', usage(hourly(LATER + MINUTE, LATER + 5 * HOUR), 'BR'), 'thief');
+    await taught(store, 'al_2', [found(LATER + MINUTE)], { verdict: 'malicious' }, LATER + 6 * HOUR);
+  });
+  afterAll(() => store.close());
+
+  it('loses the use that the word is about, and keeps the honest one', async () => {
+    const [abuse] = await abroad();
+    expect(abuse).toMatchObject({
+      verdict: 'malicious',
+      from: LATER + MINUTE,
+      to: LATER + 4 * HOUR + MINUTE,
+      amount: 5,
+    });
+    const hours = [...hourly(START, LATER), ...hourly(LATER, LATER + 5 * HOUR)];
+    const used = { hours, calls: hours.map((hour) => (hour >= START + 2 * DAY && hour < START + 4 * DAY ? 2 : 1)) };
+    const left = activityAsSaid(used, await abroad());
+    expect(left).toEqual({ hours: used.hours.slice(0, -5), calls: used.calls.slice(0, -5) });
+  });
+
+  it('and used again is malicious from the first abuse on', async () => {
+    await store.insert('events', usage(hourly(LATER + 3 * DAY, LATER + 3 * DAY + 2 * HOUR), 'BR'), 'again');
+    await taught(store, 'al_3', [found(LATER + 3 * DAY)], { verdict: 'malicious' }, LATER + 4 * DAY);
+    const last = LATER + 3 * DAY + HOUR;
+    expect(await abroad()).toMatchObject([{ alert: 'al_3', from: LATER + MINUTE, to: last, amount: 7 }]);
   });
 });
 
