@@ -10,6 +10,8 @@ export interface Scope {
   /** Earliest and latest event time in them: bounds the read. */
   readonly from: number;
   readonly to: number;
+  /** The clock of whoever looks; in a backtest event time is the clock. */
+  readonly now: number;
   /** Findings before this event time teach and page nobody. */
   readonly since: number;
   /** The moments that are judged, from inclusive, to exclusive: within one day, whose start the fleet is looked at. */
@@ -21,11 +23,12 @@ export interface Scope {
   readonly subjects: readonly Subject[] | null;
 }
 
-/** scopeOf is the scope of some batches; findings before `since` page nobody. */
+/** scopeOf is the scope of some batches; findings before `since` page nobody. Without a `now` event time is the clock. */
 export function scopeOf(
   entries: readonly BatchEntry[],
   since: number,
   subjects: readonly Subject[] | null = null,
+  now: number | null = null,
 ): Scope {
   const scope = { from: Number.POSITIVE_INFINITY, to: 0, usage: 0, lifecycle: 0 };
   for (const { minTime, maxTime, usage, lifecycle } of entries) {
@@ -39,7 +42,7 @@ export function scopeOf(
   // What follows a late call may have been stored before it: it is judged with it, up to the end of the day that it is judged by.
   const endOfDay = (Math.floor(scope.to / DAY_MS) + 1) * DAY_MS;
   const within = { from: Math.max(since, from - DISORDER_MS), to: Math.min(scope.to + 1 + OPEN_MS, endOfDay) };
-  return { ...scope, from, receivedAt, since, within, subjects };
+  return { ...scope, from, receivedAt, now: now ?? scope.to, since, within, subjects };
 }
 
 /** daysOf cuts a scope where UTC days end, so that whatever batches are judged together, each day is judged by what was known when it began. */

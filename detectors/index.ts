@@ -75,10 +75,10 @@ export function openDetectors(context: DetectorsContext): Detectors {
   for (const { detector } of enabled) broken.set({ detector: detector.id }, 0);
 
   let recorded = { day: Number.NEGATIVE_INFINITY, pairs: '' };
-  const record = async (at: number): Promise<void> => {
+  const record = async (at: number, now: number): Promise<void> => {
     const day = Math.floor(at / DAY_MS) * DAY_MS;
     if (day < recorded.day) return;
-    const { successions } = await fleetAt(store, at);
+    const { successions } = await fleetAt(store, at, now);
     const pairs = [...successions.values()].map(({ lineage, predecessor }) => `${lineage} ${predecessor}`).join('\n');
     if (day === recorded.day && pairs === recorded.pairs) return;
     await storeSuccessions(store, day, successions);
@@ -110,14 +110,15 @@ export function openDetectors(context: DetectorsContext): Detectors {
         waiting.map((batch) => batch.entry),
         current,
       );
-      const scope = scopeOf(current, since, subjects);
+      const scope = scopeOf(current, since, subjects, now);
       const result = await judgeScope(store, enabled, scope, log);
       for (const { detector } of enabled)
         broken.set({ detector: detector.id }, result.broken.some((one) => one.detector === detector.id) ? 1 : 0);
       const untold = result.detections.filter(({ id }) => !told.has(id));
       for (const detection of await storeDetections(store, untold, now))
         found.inc({ detector: detection.detector, severity: detection.severity });
-      await record(scope.to);
+      // A day is written down once it has begun: a sender's clock may be ahead.
+      await record(Math.min(scope.to, now), now);
       // Also when the store had them: the run before may have died between storing and waking.
       if (untold.length > 0) await queues.wakeAlerts();
       if (told.size > MAX_TOLD) told.clear();
@@ -132,7 +133,8 @@ export function openDetectors(context: DetectorsContext): Detectors {
   return {
     register: (workers) => {
       // Looked at before the first page needs it; when the store is away the first run looks itself.
-      fleetAt(store, clock.now()).catch(() => {});
+      const now = clock.now();
+      fleetAt(store, now, now).catch(() => {});
       workers.onDetect(runOnce);
     },
     runOnce,

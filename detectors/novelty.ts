@@ -279,7 +279,7 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
   const recalled = feedback.words.filter((word) => (again.get(valueKey(word))?.met ?? 0) >= fresh);
   if (subjects?.length === 0 && recalled.length === 0) return [];
   const knownBefore = scope.within.to - KNOWN_AFTER_MS;
-  const { successions } = await fleetAt(reads, scope.within.from);
+  const { successions } = await fleetAt(reads, scope.within.from, scope.now);
   const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(({ lineage }) => lineage);
   const params = { fresh, knownBefore, heirs, rush: RUSH_ENDPOINTS };
   const candidates =
@@ -322,7 +322,7 @@ async function gatherSlice(
   found: readonly Candidate[],
   { feedback, again }: Spoken,
 ): Promise<NoveltyFacts[]> {
-  const fleet = await fleetAt(reads, scope.within.from);
+  const fleet = await fleetAt(reads, scope.within.from, scope.now);
   const inherits = new Map(found.map(({ lineage }) => [lineage, predecessorsOf(fleet.successions, lineage)]));
   const params = {
     owners: [...new Set(found.map((row) => row.owner))],

@@ -87,25 +87,34 @@ export interface Fleet {
 /** Days that are kept: late events ask for yesterday, a backtest for one after another. */
 const KEPT_DAYS = 4;
 
-const fleets = new WeakMap<Reads, Map<number, Promise<Fleet>>>();
+interface Kept {
+  readonly fleet: Promise<Fleet>;
+  /** The day had begun when it was fitted: the day before had been seen to its end. */
+  readonly begun: boolean;
+}
 
-/** fleetAt is the fleet as it was at the start of `at`'s day, by event time; one look a day. */
-export function fleetAt(reads: Reads, at: number): Promise<Fleet> {
+const fleets = new WeakMap<Reads, Map<number, Kept>>();
+
+/**
+ * fleetAt is the fleet as it was at the start of `at`'s day, by event time; one look a day. A sender whose clock is ahead asks for a
+ * day that has not begun at `now` (epoch milliseconds, the clock of whoever looks): that day is looked at anew once it has.
+ */
+export function fleetAt(reads: Reads, at: number, now: number): Promise<Fleet> {
   const day = Math.floor(at / DAY_MS) * DAY_MS;
-  const days = fleets.get(reads) ?? new Map<number, Promise<Fleet>>();
+  const days = fleets.get(reads) ?? new Map<number, Kept>();
   fleets.set(reads, days);
-  let fleet = days.get(day);
-  if (fleet === undefined) {
-    fleet = fitFleet(reads, day);
-    // A fleet that is not known yet may be by the next look, when its history was imported: only what was fitted is kept.
-    fleet.then(
-      ({ priors }) => FACETS.every((facet) => priors[facet] === DEFAULT_PRIOR[facet]) && days.delete(day),
-      () => days.delete(day),
-    );
-    days.set(day, fleet);
-    for (const old of days.keys()) if (days.size > KEPT_DAYS) days.delete(old);
-  }
-  return fleet;
+  const known = days.get(day);
+  if (known !== undefined && (known.begun || now < day)) return known.fleet;
+  const kept = { fleet: fitFleet(reads, day), begun: now >= day };
+  const drop = () => days.get(day) === kept && days.delete(day);
+  // A fleet that is not known yet may be by the next look, when its history was imported: only what was fitted is kept.
+  kept.fleet.then(
+    ({ priors }) => FACETS.every((facet) => priors[facet] === DEFAULT_PRIOR[facet]) && drop(),
+    () => drop(),
+  );
+  days.set(day, kept);
+  for (const old of days.keys()) if (days.size > KEPT_DAYS) days.delete(old);
+  return kept.fleet;
 }
 
 async function fitFleet(reads: Reads, day: number): Promise<Fleet> {

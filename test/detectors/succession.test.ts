@@ -95,11 +95,11 @@ describe('an undeclared rotation in a simulated fleet', () => {
 
   it('is inferred for each, from the next day on', async () => {
     expect(rotations).toHaveLength(3);
-    const { successions } = await fleetAt({ read: store.read }, theft);
+    const { successions } = await fleetAt({ read: store.read }, theft, theft);
     expect([...successions.values()].map(({ lineage, predecessor }) => [predecessor, lineage]).sort()).toEqual(
       rotations.map(({ tokens }) => [...tokens]).sort(),
     );
-    const { successions: before } = await fleetAt({ read: store.read }, END - 5 * DAY);
+    const { successions: before } = await fleetAt({ read: store.read }, END - 5 * DAY, END);
     expect([...before.values()].filter(({ lineage }) => rotations.some(({ tokens }) => tokens[1] === lineage))).toEqual(
       [],
     );
@@ -170,7 +170,7 @@ describe('no succession', () => {
   });
   afterAll(() => store.close());
 
-  const inferredAt = async (at: number) => [...(await fleetAt({ read: store.read }, at)).successions.keys()].sort();
+  const inferredAt = async (at: number) => [...(await fleetAt({ read: store.read }, at, at)).successions.keys()].sort();
 
   it('where the old one goes on, two could be meant, the caller is another, or the owner is', async () => {
     expect(await inferredAt(DAY_START - DAY)).toEqual(['tok_a_new', 'tok_b_new']);
