@@ -16,6 +16,7 @@ import {
   versionOf,
 } from './engine.ts';
 import { engineCode } from './errors.ts';
+import { forgetUnfinished } from './unfinished.ts';
 
 /** Inserts at once plus reads at once plus one to spare; a connection costs little. */
 const EMBEDDED_CONNECTIONS = 5;
@@ -92,6 +93,7 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
   };
   const all: Lane[] = [];
   try {
+    if (wasKilled(path)) forgetUnfinished(path);
     for (let i = 0; i < EMBEDDED_CONNECTIONS; i++) {
       const lane = connect();
       const { client } = lane;
@@ -176,11 +178,26 @@ function embeddedOpenError(error: unknown, path: string): TokenwatchError {
   });
 }
 
+/** pidIn is the process that the engine's lock file names, 0 when there is none. */
+function pidIn(path: string): number {
+  return Number(/^PID: (\d+)/m.exec(readFileSync(join(path, 'status'), 'utf8'))?.[1] ?? 0);
+}
+
+/** wasKilled tells that a data directory is open to nobody, and was left without being closed. */
+function wasKilled(path: string): boolean {
+  try {
+    const pid = pidIn(path);
+    return pid !== 0 && pid !== process.pid && holderOf(path) === null;
+  } catch {
+    return false;
+  }
+}
+
 /** The engine's lock file names the process that holds a data directory; null when none of the living does. */
 function holderOf(path: string): number | null {
   let pid = 0;
   try {
-    pid = Number(/^PID: (\d+)/m.exec(readFileSync(join(path, 'status'), 'utf8'))?.[1] ?? 0);
+    pid = pidIn(path);
     if (pid === 0 || pid === process.pid) return null;
     process.kill(pid, 0);
     return pid;
