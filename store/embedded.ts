@@ -94,6 +94,7 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
   const all: Lane[] = [];
   try {
     if (wasKilled(path)) forgetUnfinished(path);
+    openHere.add(path);
     for (let i = 0; i < EMBEDDED_CONNECTIONS; i++) {
       const lane = connect();
       const { client } = lane;
@@ -183,11 +184,14 @@ function pidIn(path: string): number {
   return Number(/^PID: (\d+)/m.exec(readFileSync(join(path, 'status'), 'utf8'))?.[1] ?? 0);
 }
 
+/** Directories that this process has opened: the engine keeps them open until the process ends. */
+const openHere = new Set<string>();
+
 /** wasKilled tells that a data directory is open to nobody, and was left without being closed. */
 function wasKilled(path: string): boolean {
   try {
-    const pid = pidIn(path);
-    return pid !== 0 && pid !== process.pid && holderOf(path) === null;
+    // In a container the process before had the same number.
+    return pidIn(path) !== 0 && !openHere.has(path) && holderOf(path) === null;
   } catch {
     return false;
   }
