@@ -7,6 +7,7 @@ import { historiesOf, type LogEntry, stateAfter } from './history.ts';
 import { DETECTIONS_LOADED } from './load.ts';
 import type { AlertMetrics } from './metrics.ts';
 import { planNotifications } from './notify.ts';
+import type { Opening, Openings } from './openings.ts';
 import { assembleAlert } from './policy.ts';
 import { detectionsOf, historyOf, notificationsOf } from './queries.ts';
 import { renderAlert } from './render.ts';
@@ -20,6 +21,7 @@ export interface DeliverContext {
   readonly store: Store;
   readonly config: AlertsConfig;
   readonly channels: ReadonlyMap<string, Channel>;
+  readonly openings: Pick<Openings, 'of'>;
   readonly now: () => number;
   readonly signal: AbortSignal;
   readonly log: Logger;
@@ -35,7 +37,7 @@ export type Deliver = (job: NotificationJob, attempt: number) => Promise<void>;
  * tries, are recorded as failed.
  */
 export function createDeliver(context: DeliverContext): Deliver {
-  const { store, channels, now, metrics } = context;
+  const { store, channels, openings, now, metrics } = context;
   /** Sent, but the store was away when it was to be recorded: the retry records it and does not send again. */
   const unrecorded = new Map<string, NotificationRecord>();
 
@@ -49,26 +51,14 @@ export function createDeliver(context: DeliverContext): Deliver {
   return async (job, attempt) => {
     const waiting = unrecorded.get(job.id);
     if (waiting !== undefined) return record(waiting);
-    const alerts = [job.alert];
-    const [known, entries, detections] = await fromStore(
-      Promise.all([
-        store.read(notificationsOf, { alerts }),
-        store.read(historyOf, { alerts }),
-        store.read(detectionsOf, { alerts, limit: DETECTIONS_LOADED }),
-      ]),
+    const [known, { history, detections }] = await fromStore(
+      Promise.all([store.read(notificationsOf, { alerts: [job.alert] }), written(job, attempt)]),
     );
     if (known.some(({ id }) => id === job.id)) return;
 
     const channel = channels.get(job.channel);
-    const history = historiesOf(entries).get(job.alert) ?? [];
-    const alert =
-      history.length === 0
-        ? null
-        : assembleAlert(
-            stateAfter(history),
-            detections.map(({ detection }) => detection),
-          );
-    const since = askedAt(history, job, context.config, now());
+    const alert = history.length === 0 ? null : assembleAlert(stateAfter(history), detections);
+    const since = askedAt(history, job, context.config) ?? now();
     const outcome = (status: 'sent' | 'failed', error: string): NotificationRecord => {
       const at = now();
       return {
@@ -107,6 +97,22 @@ export function createDeliver(context: DeliverContext): Deliver {
     }
   };
 
+  /** written is what the store has of an alert. What this process wrote when it opened the alert, and asked for this message, is not read back. */
+  async function written(job: NotificationJob, attempt: number): Promise<Opening> {
+    const opening = openings.of(job.alert);
+    if (attempt === 1 && opening !== undefined && askedAt(opening.history, job, context.config) !== null)
+      return opening;
+    const alerts = [job.alert];
+    const [entries, found] = await Promise.all([
+      store.read(historyOf, { alerts }),
+      store.read(detectionsOf, { alerts, limit: DETECTIONS_LOADED }),
+    ]);
+    return {
+      history: historiesOf(entries).get(job.alert) ?? [],
+      detections: found.map(({ detection }) => detection),
+    };
+  }
+
   async function send(job: NotificationJob, attempt: number, channel: Channel | undefined, alert: Alert | null) {
     if (channel === undefined) {
       throw new TokenwatchError('channel_unknown', 'config', `Channel ${job.channel} is not in the configuration.`, {
@@ -135,10 +141,10 @@ async function fromStore<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** askedAt is when the reason for a message arose, wall time; now for one that the configuration no longer asks for. */
-function askedAt(history: readonly LogEntry[], job: NotificationJob, config: AlertsConfig, now: number): number {
+/** askedAt is when the reason for a message arose, wall time; null for one that the configuration no longer asks for. */
+function askedAt(history: readonly LogEntry[], job: NotificationJob, config: AlertsConfig): number | null {
   const planned = planNotifications(history, config, { since: 0, maxAgeMs: config.maxAgeMs, wasSent: () => true });
-  return planned.find((message) => message.job.id === job.id)?.askedAt ?? now;
+  return planned.find((message) => message.job.id === job.id)?.askedAt ?? null;
 }
 
 function fixOf(error: unknown): string {

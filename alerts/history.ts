@@ -2,7 +2,7 @@ import type { AlertStatus, Severity, Subject, Verdict } from '../core/index.ts';
 import { maxSeverity } from '../core/index.ts';
 import { type AlertState, PAGING_SEVERITIES } from './policy.ts';
 
-/** LogEntry is one row of the alert log, with what the store knows of its detection. Times are epoch milliseconds. */
+/** LogEntry is one row of the alert log. Times are epoch milliseconds. */
 export interface LogEntry {
   readonly recordedAt: number;
   readonly alert: string;
@@ -22,9 +22,9 @@ export interface LogEntry {
   readonly resolvedAs: Verdict | null;
   /** Surprise that the finding had to exceed to page within the alert budget; 0 when it was not held back. */
   readonly needed: number;
-  /** '' for a state change, and for a detection that the store has forgotten. */
+  /** '' for a state change. */
   readonly detector: string;
-  /** Wall time at which the detector found it; 0 as above. */
+  /** Wall time at which the detector found it; 0 for a state change. */
   readonly detectedAt: number;
 }
 

@@ -10,6 +10,7 @@ import type { Lesson } from './feedback.ts';
 import { type AlertFilter, findAlert, listAlerts } from './load.ts';
 import { changeState, type Word } from './manage.ts';
 import { createAlertMetrics } from './metrics.ts';
+import { createOpenings } from './openings.ts';
 import { notificationsOf } from './queries.ts';
 import type { AlertPage, NotificationRecord } from './rows.ts';
 import { changedHistories, enqueueMessages, foldNew, type RunContext, UNFOLDED_LOOKBACK_MS } from './run.ts';
@@ -81,12 +82,14 @@ export function openAlerts(context: AlertsContext): Alerts {
   const channels = new Map<string, Channel>(
     Object.entries(config.channels).map(([name, channel]) => [name, createChannel(name, channel, { clock })]),
   );
+  const openings = createOpenings();
   const stopping = new AbortController();
   const running: RunContext = { store, queues, config, thresholds };
   const deliver = createDeliver({
     store,
     config,
     channels,
+    openings,
     now: () => clock.now(),
     signal: stopping.signal,
     log,
@@ -111,9 +114,15 @@ export function openAlerts(context: AlertsContext): Alerts {
     const quietFor = now - recoveredAt;
     const due = quietFor >= RECOVER_EVERY_MS;
     const step = await foldNew(running, now, due ? UNFOLDED_LOOKBACK_MS.all : UNFOLDED_LOOKBACK_MS.recent);
-    const openings = step.changes.filter(({ kind }) => kind === 'opened');
-    for (const { finding } of openings) metrics.opened(finding.severity);
-    const openedNow = new Set(openings.map(({ alert }) => alert));
+    const opened = step.changes.filter(({ kind }) => kind === 'opened');
+    for (const { finding } of opened) metrics.opened(finding.severity);
+    const openedNow = new Set(opened.map(({ alert }) => alert));
+    for (const alert of openedNow) {
+      const detections = step.changes
+        .filter((change) => change.alert === alert)
+        .map(({ finding }) => finding.detection);
+      openings.remember(alert, { history: step.histories.get(alert) ?? [], detections });
+    }
     const enqueued = [...(await enqueueMessages(running, step.histories, now, openedNow))];
     // New findings go first: looking at a day's changes again must not make a page wait, nor wait for ever itself.
     if (due && (step.changes.length === 0 || quietFor >= RECOVER_AT_LAST_MS)) {
@@ -123,12 +132,11 @@ export function openAlerts(context: AlertsContext): Alerts {
     }
     metrics.heldBack(step.held.size);
     await showBar(now, step.changes.length > 0);
-    const opened = openings.length;
-    const grew = step.changes.length - opened;
+    const grew = step.changes.length - opened.length;
     const jobs = [...new Map(enqueued.map((job) => [job.id, job])).values()];
-    if (opened + grew + jobs.length > 0)
-      log.info({ opened, grew, heldBack: step.held.size, enqueued: jobs.length }, 'alerts');
-    return { more: step.more, opened, grew, enqueued: jobs };
+    if (step.changes.length + jobs.length > 0)
+      log.info({ opened: opened.length, grew, heldBack: step.held.size, enqueued: jobs.length }, 'alerts');
+    return { more: step.more, opened: opened.length, grew, enqueued: jobs };
   };
 
   const say = (id: string, kind: Word['kind'], note: string, by: string, lesson?: Lesson) => {

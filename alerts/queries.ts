@@ -12,20 +12,21 @@ import {
 } from '../core/index.ts';
 import { defineQuery, num, text, time } from '../store/index.ts';
 import type { LogEntry } from './history.ts';
-import type { Finding } from './policy.ts';
+import { type Finding, findingOf } from './policy.ts';
 import type { NotificationRecord } from './rows.ts';
 
 type Raw = Record<string, unknown>;
 
-/** FoundFinding is a finding with the wall time at which its detector found it. */
+/** FoundFinding is a finding with the whole of its detection, and the wall time at which its detector found it. */
 export interface FoundFinding extends Finding {
+  readonly detection: Detection;
   readonly detectedAt: number;
 }
 
 /** unfolded finds detections that are in no alert yet, oldest first; `logSince` is before anything they can be recorded at. */
 export const unfolded = defineQuery<{ since: number; logSince: number; limit: number }, FoundFinding>(
   'alerts.unfolded',
-  `SELECT id, detector, token, lineage, owner, severity, surprise, window_to, detected_at
+  `SELECT *
    FROM detections
    WHERE detected_at >= fromUnixTimestamp64Milli({since:Int64})
      AND id NOT IN (
@@ -35,30 +36,15 @@ export const unfolded = defineQuery<{ since: number; logSince: number; limit: nu
    ORDER BY detected_at, id
    LIMIT 1 BY id
    LIMIT {limit:UInt32}`,
-  (raw) => ({
-    id: text(raw.id),
-    detector: text(raw.detector),
-    subject: subjectOf(raw),
-    severity: severityOf(raw.severity),
-    surprise: num(raw.surprise),
-    time: time(raw.window_to),
-    detectedAt: time(raw.detected_at),
-  }),
+  (raw) => {
+    const detection = detectionOf(raw);
+    return { ...findingOf(detection), detection, detectedAt: time(raw.detected_at) };
+  },
 );
 
-/** historySql reads the whole log of the alerts that `selection` names, with what is known of their detections. */
+/** historySql reads the whole log of the alerts that `selection` names. */
 function historySql(selection: string): string {
-  return `SELECT entry.recorded_at AS recorded_at, entry.alert AS alert, entry.kind AS kind, entry.subject_key AS subject_key,
-     entry.token AS token, entry.lineage AS lineage, entry.owner AS owner, entry.detection AS detection,
-     entry.detection_time AS detection_time, entry.severity AS severity, entry.status AS status, entry.note AS note,
-     entry.by AS by, entry.resolved_as AS resolved_as, entry.needed AS needed, found.detector AS detector,
-     found.detected_at AS detected_at
-   FROM (SELECT * FROM alert_log WHERE alert IN (${selection})) AS entry
-   LEFT ANY JOIN (
-     SELECT id, detector, detected_at FROM detections
-     WHERE id IN (SELECT detection FROM alert_log WHERE alert IN (${selection}))
-   ) AS found ON found.id = entry.detection
-   ORDER BY recorded_at`;
+  return `SELECT * FROM alert_log WHERE alert IN (${selection}) ORDER BY recorded_at`;
 }
 
 /** historyNear reads the logs of the subjects' alerts that were active in a stretch of event time. */
@@ -76,7 +62,7 @@ export const historyNear = defineQuery<{ keys: string[]; from: number; to: numbe
 /** historyOf reads the logs of alerts by id. */
 export const historyOf = defineQuery<{ alerts: string[] }, LogEntry>(
   'alerts.history_of',
-  historySql('SELECT arrayJoin({alerts:Array(String)})'),
+  historySql('{alerts:Array(String)}'),
   logEntryOf,
 );
 
@@ -213,7 +199,6 @@ export const notificationsOf = defineQuery<{ alerts: string[] }, NotificationRec
 );
 
 function logEntryOf(raw: Raw): LogEntry {
-  const detection = text(raw.detection);
   const detector = text(raw.detector);
   return {
     recordedAt: time(raw.recorded_at),
@@ -221,7 +206,7 @@ function logEntryOf(raw: Raw): LogEntry {
     kind: text(raw.kind) as LogEntry['kind'],
     subjectKey: text(raw.subject_key),
     subject: subjectOf(raw),
-    detection,
+    detection: text(raw.detection),
     detectionTime: time(raw.detection_time),
     severity: severityOf(raw.severity),
     status: text(raw.status) as AlertStatus | '',

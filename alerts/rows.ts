@@ -31,6 +31,8 @@ export function encodeLogEntry(entry: LogEntry): string {
     entry.subject.lineage,
     entry.subject.owner,
     entry.detection,
+    entry.detector,
+    iso(entry.detectedAt),
     iso(entry.detectionTime),
     entry.severity,
     entry.status,

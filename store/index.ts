@@ -45,6 +45,8 @@ const COLUMNS: Record<TableName, readonly string[]> = {
     'lineage',
     'owner',
     'detection',
+    'detector',
+    'detected_at',
     'detection_time',
     'severity',
     'status',

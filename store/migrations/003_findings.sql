@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS alert_log
     lineage        Nullable(String),
     owner          LowCardinality(String),
     detection      String COMMENT 'detection folded in, empty for a state change',
+    detector       LowCardinality(String) COMMENT 'that found the detection, empty when the row adds none',
+    detected_at    DateTime64(3, 'UTC') COMMENT 'wall time at which it was found, 1970 when the row adds none',
     detection_time DateTime64(3, 'UTC') COMMENT 'event time of the change',
     severity       Enum8('info' = 0, 'low' = 1, 'medium' = 2, 'high' = 3, 'critical' = 4),
     status         LowCardinality(String) COMMENT 'state that the change sets, empty when it sets none',

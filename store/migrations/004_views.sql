@@ -116,7 +116,7 @@ SELECT
     argMaxIf(log.token, log.detection_time, log.detection != '') AS token,
     any(log.lineage) AS lineage,
     any(log.owner) AS owner,
-    groupUniqArrayIf(toString(found.detector), log.detection != '') AS detectors,
+    groupUniqArrayIf(toString(log.detector), log.detection != '') AS detectors,
     uniqExactIf(log.detection, log.detection != '') AS detections,
     minIf(log.detection_time, log.detection != '') AS opened_at,
     maxIf(log.detection_time, log.detection != '') AS last_seen,
