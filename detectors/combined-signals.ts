@@ -1,10 +1,11 @@
 import { FACETS_OF_CALLS } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
+import { RUSH_ENDPOINTS } from './candidates.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
 import { recalled } from './feedback.ts';
-import { type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
+import { type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';
 import { countryName, duration, gradeOf, kindName, rounded, severityOf, sqlText, sqlTime } from './words.ts';

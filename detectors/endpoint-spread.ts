@@ -1,9 +1,10 @@
 import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
+import { RUSH_ENDPOINTS } from './candidates.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
 import { isExpected, recalled } from './feedback.ts';
-import { type MetValue, type NoveltyFacts, noveltyFacts, RUSH_ENDPOINTS, tokenAt } from './novelty.ts';
+import { type MetValue, type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
 import { expectedCount, upperCount } from './statistics.ts';
 import { duration, gradeOf, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';

@@ -1,5 +1,6 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
+import { type Candidate, candidates, isCandidate, type Met, RUSH_ENDPOINTS } from './candidates.ts';
 import type { Reads, Scope } from './contract.ts';
 import {
   activityAsSaid,
@@ -57,59 +58,6 @@ export interface NoveltyFacts {
   /** People said something of what it met: what it met first is not all that is new. */
   readonly spoken?: boolean;
 }
-
-interface Candidate {
-  readonly owner: string;
-  readonly lineage: string;
-}
-
-/** The subjects of a scope; the condition on time finds the minutes, the one on received_at the batches. */
-const TOUCHED = `
-  SELECT owner, lineage FROM events
-  WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
-    AND has({receivedAt:Array(Int64)}, toUnixTimestamp64Milli(received_at))`;
-
-/** The subjects of a scope that names them. */
-const NAMED = 'SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}))';
-
-interface CandidateParams extends Record<string, unknown> {
-  fresh: number;
-  knownBefore: number;
-  /** Lineages that are younger, but took over from one that is known. */
-  heirs: string[];
-  rush: number;
-}
-
-/** What could be told at all: a new country, kind of network or client, or new endpoints with a new network or in number; one alone of the rest never pages. */
-const candidatesAmong = (subjects: string) =>
-  `SELECT owner, lineage
-   FROM (
-     SELECT facet, owner, lineage, value, min(first_seen) AS met
-     FROM rollup_facets
-     WHERE (owner, lineage) IN (${subjects})
-     GROUP BY facet, owner, lineage, value
-   )
-   GROUP BY owner, lineage
-   HAVING
-     ((min(met) < fromUnixTimestamp64Milli({knownBefore:Int64}) OR has({heirs:Array(String)}, lineage)) AND (
-       countIf(facet IN ('country', 'kind', 'client') AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
-       OR (countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0 AND (
-         countIf(facet = 'network' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
-         OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64}) - toIntervalDay(1)) >= 3))))
-     OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) >= {rush:UInt32}`;
-
-const candidate = (raw: Record<string, unknown>): Candidate => ({ owner: text(raw.owner), lineage: text(raw.lineage) });
-
-const candidatesOfBatches = defineQuery<
-  CandidateParams & { from: number; to: number; receivedAt: number[] },
-  Candidate
->('novelty_candidates', candidatesAmong(TOUCHED), candidate);
-
-const candidatesNamed = defineQuery<CandidateParams & { owners: string[]; lineages: string[] }, Candidate>(
-  'novelty_candidates_named',
-  candidatesAmong(NAMED),
-  candidate,
-);
 
 interface LineageParams extends Record<string, unknown> {
   owners: string[];
@@ -196,11 +144,13 @@ interface PeerParams extends Record<string, unknown> {
   leftValues: string[];
 }
 
+type PeerRow = Pick<MetValue, 'value' | 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> & {
+  readonly facet: Facet;
+  readonly lineage: string;
+};
+
 /** How peers stand to each fresh value: one row a fresh value. The arrays run in step. */
-const peers = defineQuery<
-  PeerParams,
-  Pick<MetValue, 'value' | 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> & { facet: Facet; lineage: string }
->(
+const peers = defineQuery<PeerParams, PeerRow>(
   'novelty_peers',
   `SELECT
      fresh.facet AS facet,
@@ -241,12 +191,6 @@ const SLICE_LINEAGES = 250;
 /** Fresh values asked about in one query, for the same reason. */
 const SLICE_VALUES = 1_000;
 
-/** So few subjects are asked about at once. */
-const FEW = 100;
-
-/** RUSH_ENDPOINTS met within an hour are why a token without a baseline is looked at. */
-export const RUSH_ENDPOINTS = 12;
-
 /** Spoken is what people said, and what was used again after it. */
 interface Spoken {
   readonly feedback: Feedback;
@@ -281,67 +225,54 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
   const knownBefore = scope.within.to - KNOWN_AFTER_MS;
   const { successions } = await fleetAt(reads, scope.within.from, scope.now);
   const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(({ lineage }) => lineage);
-  const params = { fresh, knownBefore, heirs, rush: RUSH_ENDPOINTS };
-  const candidates =
+  const bounds = { fresh, knownBefore, heirs, rush: RUSH_ENDPOINTS };
+  const touched =
     subjects === null
-      ? reads.read(candidatesOfBatches, {
-          ...params,
+      ? await reads.read(candidates, {
+          ...bounds,
           from: scope.from,
           to: scope.to,
           receivedAt: [...scope.receivedAt],
         })
-      : reads.read(candidatesNamed, {
-          ...params,
-          owners: subjects.map(([owner]) => owner),
-          lineages: subjects.map(([, lineage]) => lineage),
-        });
-  const withRecalled = (found: readonly Candidate[]): Candidate[] => {
-    const known = new Set(found.map(({ lineage }) => lineage));
-    return [...found, ...recalled.filter(({ lineage }) => !known.has(lineage) && known.add(lineage))];
-  };
-  const gatherAll = async (found: readonly Candidate[]): Promise<NoveltyFacts[]> => {
-    const facts: NoveltyFacts[] = [];
-    for (let i = 0; i < found.length; i += SLICE_LINEAGES)
-      facts.push(...(await gatherSlice(reads, scope, fresh, found.slice(i, i + SLICE_LINEAGES), { feedback, again })));
-    return facts;
-  };
-  if (subjects === null || subjects.length > FEW) return gatherAll(withRecalled(await candidates));
-  // Of a few, who is a candidate is asked beside their facts: most of those who met something new are, and a page waits for this.
-  const [found, facts] = await Promise.all([
-    candidates,
-    gatherAll(withRecalled(subjects.map(([owner, lineage]) => ({ owner, lineage })))),
-  ]);
-  const wanted = new Set(withRecalled(found).map(({ lineage }) => lineage));
-  return facts.filter(({ lineage }) => wanted.has(lineage));
+      : subjects.map(([owner, lineage]) => ({ owner, lineage }));
+  const known = new Set(touched.map(({ lineage }) => lineage));
+  const asked = [...touched, ...recalled.filter(({ lineage }) => !known.has(lineage) && known.add(lineage))];
+  const spokenOf = new Set(recalled.map(({ lineage }) => lineage));
+  // Those that are named met something new: most are candidates, and what they met tells without another question.
+  const isWanted = (lineage: string, values: readonly Met[]) =>
+    subjects === null || spokenOf.has(lineage) || isCandidate(lineage, values, bounds);
+  const facts: NoveltyFacts[] = [];
+  for (let i = 0; i < asked.length; i += SLICE_LINEAGES) {
+    const slice = asked.slice(i, i + SLICE_LINEAGES);
+    facts.push(...(await gatherSlice(reads, scope, fresh, slice, { feedback, again }, isWanted)));
+  }
+  return facts;
 }
 
 async function gatherSlice(
   reads: Reads,
   scope: Scope,
   fresh: number,
-  found: readonly Candidate[],
+  asked: readonly Candidate[],
   { feedback, again }: Spoken,
+  isWanted: (lineage: string, values: readonly Met[]) => boolean,
 ): Promise<NoveltyFacts[]> {
   const fleet = await fleetAt(reads, scope.within.from, scope.now);
+  const paramsOf = (of: readonly Candidate[]): LineageParams => ({
+    owners: [...new Set(of.map(({ owner }) => owner))],
+    lineages: [...new Set(of.flatMap(({ lineage }) => [lineage, ...predecessorsOf(fleet.successions, lineage)]))],
+  });
+  const metBy = grouped(await reads.read(metValues, paramsOf(asked)), (value) => value.lineage);
+  const found = asked.filter(({ lineage }) => isWanted(lineage, metBy.get(lineage) ?? []));
+  if (found.length === 0) return [];
   const inherits = new Map(found.map(({ lineage }) => [lineage, predecessorsOf(fleet.successions, lineage)]));
-  const params = {
-    owners: [...new Set(found.map((row) => row.owner))],
-    lineages: [...new Set([...inherits].flatMap(([lineage, predecessors]) => [lineage, ...predecessors]))],
-  };
-  const [values, active, lineages] = await Promise.all([
-    reads.read(metValues, params),
-    reads.read(activity, params),
-    reads.read(ownerLineages, { owners: params.owners }),
-  ]);
+  const params = paramsOf(found);
   const ownerOf = new Map(found.map((row) => [row.lineage, row.owner]));
   const wordsOf = (lineage: string) => feedback.ofLineage.get(lineage) ?? [];
   // What a predecessor did later in the day was not known when the day began.
   const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
   const ownValues = new Map(
-    [...grouped(values, (value) => value.lineage)].map(([lineage, list]) => [
-      lineage,
-      valuesAsSaid(list, wordsOf(lineage), again),
-    ]),
+    [...metBy].map(([lineage, list]) => [lineage, valuesAsSaid(list, wordsOf(lineage), again)]),
   );
   const valuesOf = new Map(
     found.map(({ lineage }) => {
@@ -350,12 +281,14 @@ async function gatherSlice(
     }),
   );
   // The day before is asked about too: a walk is judged by all that it met.
-  const asked = [...valuesOf.values()].flatMap((list) =>
+  const freshValues = [...valuesOf.values()].flatMap((list) =>
     list.filter((value) => value.met >= fresh - DAY_MS).slice(-MAX_FRESH_VALUES),
   );
-  const peerRows: Awaited<ReturnType<typeof askPeers>> = [];
-  for (let i = 0; i < asked.length; i += SLICE_VALUES)
-    peerRows.push(...(await askPeers(reads, asked.slice(i, i + SLICE_VALUES), ownerOf, feedback)));
+  const [peerRows, active, lineages] = await Promise.all([
+    askPeers(reads, freshValues, ownerOf, feedback),
+    reads.read(activity, params),
+    reads.read(ownerLineages, { owners: params.owners }),
+  ]);
   const peersOf = new Map(peerRows.map((row) => [`${row.facet}\n${row.lineage}\n${row.value}`, row]));
   const activeOf = new Map(active.map((row) => [row.lineage, activityAsSaid(row, wordsOf(row.lineage))]));
   const lineagesOf = grouped(lineages, (row) => row.owner);
@@ -410,26 +343,33 @@ function withoutEgress<T extends { readonly facet: Facet; readonly value: string
 
 const PLACE_FACETS: ReadonlySet<Facet> = new Set(['country', 'network', 'kind']);
 
-function askPeers(
+type FreshValue = Pick<MetValue, 'value' | 'met'> & { readonly facet: Facet; readonly lineage: string };
+
+async function askPeers(
   reads: Reads,
-  asked: readonly { readonly facet: Facet; readonly lineage: string; readonly value: string; readonly met: number }[],
+  fresh: readonly FreshValue[],
   ownerOf: ReadonlyMap<string, string>,
   feedback: Feedback,
 ) {
-  const facets = new Set(asked.map((value) => `${value.facet}\n${value.value}`));
-  const left = feedback.words.filter(
-    (word) => word.verdict === 'malicious' && facets.has(`${word.facet}\n${word.value}`),
-  );
-  return reads.read(peers, {
-    facets: asked.map((value) => value.facet),
-    owners: asked.map((value) => ownerOf.get(value.lineage) ?? ''),
-    lineages: asked.map((value) => value.lineage),
-    values: asked.map((value) => value.value),
-    mets: asked.map((value) => value.met),
-    leftFacets: left.map((word) => word.facet),
-    leftLineages: left.map((word) => word.lineage),
-    leftValues: left.map((word) => word.value),
-  });
+  const malicious = feedback.words.filter(({ verdict }) => verdict === 'malicious');
+  const rows: PeerRow[] = [];
+  for (let i = 0; i < fresh.length; i += SLICE_VALUES) {
+    const asked = fresh.slice(i, i + SLICE_VALUES);
+    const keys = new Set(asked.map(({ facet, value }) => `${facet}\n${value}`));
+    const left = malicious.filter(({ facet, value }) => keys.has(`${facet}\n${value}`));
+    const slice = await reads.read(peers, {
+      facets: asked.map(({ facet }) => facet),
+      owners: asked.map(({ lineage }) => ownerOf.get(lineage) ?? ''),
+      lineages: asked.map(({ lineage }) => lineage),
+      values: asked.map(({ value }) => value),
+      mets: asked.map(({ met }) => met),
+      leftFacets: left.map(({ facet }) => facet),
+      leftLineages: left.map(({ lineage }) => lineage),
+      leftValues: left.map(({ value }) => value),
+    });
+    rows.push(...slice);
+  }
+  return rows;
 }
 
 function grouped<T, K>(rows: readonly T[], keyOf: (row: T) => K): Map<K, T[]> {
