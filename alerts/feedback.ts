@@ -148,6 +148,45 @@ const burstsIn = defineQuery<{ alert: string }, Judged>(
   judgedOf,
 );
 
+/**
+ * The two places of each trip that an alert's detections are about, in whole degrees, the one that the lineage was heard from first
+ * before the other; and the use of the other from `before` the trip, or from `since`, on. One square more counts on each side.
+ */
+const tripsIn = defineQuery<{ alert: string; before: number; since: number }, Judged>(
+  'feedback_trips',
+  `SELECT owner, lineage, 'trip' AS facet, arraySort(groupArray((heard, place, since_then, last_use, calls))) AS ends,
+     concat(ends[1].2, ', ', ends[2].2) AS value, ends[2].3 AS first, ends[2].4 AS last, ends[2].5 AS made
+   FROM (
+     SELECT trip.owner AS owner, trip.lineage AS lineage, places, concat(toString(end.1), ' ', toString(end.2)) AS place,
+       min(stay.first) AS heard, greatest(since, minIf(stay.first, stay.last >= since)) AS since_then,
+       max(stay.last) AS last_use, sumIf(stay.made, stay.last >= since) AS calls
+     FROM (
+       SELECT owner, lineage, places, arrayJoin(places) AS end,
+         least(min(window_from) - toIntervalMillisecond({before:Int64}), if({since:Int64} > 0, fromUnixTimestamp64Milli({since:Int64}), min(window_from))) AS since
+       FROM (
+         SELECT owner, ifNull(lineage, '') AS lineage, window_from,
+           arraySort(arrayMap(call -> (toInt16(floor(call.1 + 0.5)), toInt16(floor(call.2 + 0.5))),
+             arraySlice(JSONExtract(evidence, 'Array(Tuple(latitude Float64, longitude Float64))'), 1, 2))) AS places
+         FROM detections
+         WHERE ${OF_ALERT} AND detector = 'impossible-travel'
+       )
+       WHERE length(places) = 2
+       GROUP BY owner, lineage, places
+     ) AS trip
+     INNER JOIN (
+       SELECT owner, lineage, latitude, longitude, min(first_seen) AS first, max(last_seen) AS last, sum(calls) AS made
+       FROM rollup_places
+       WHERE (owner, lineage) IN (SELECT owner, ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
+       GROUP BY owner, lineage, day, latitude, longitude
+     ) AS stay ON stay.owner = trip.owner AND stay.lineage = trip.lineage
+     WHERE abs(stay.latitude - end.1) <= 1 AND abs(stay.longitude - end.2) <= 1
+     GROUP BY trip.owner, trip.lineage, places, since, end
+   )
+   GROUP BY owner, lineage, places
+   HAVING length(ends) = 2`,
+  judgedOf,
+);
+
 function judgedOf(raw: Record<string, unknown>): Judged {
   return {
     owner: text(raw.owner),
@@ -206,11 +245,13 @@ export async function teach(
   word: { readonly note: string; readonly by: string; readonly now: number },
 ): Promise<number> {
   const { before, after } = REACH_MS[lesson.verdict];
-  const [met, bursts] = await Promise.all([
-    store.read(metInWindows, { alert, before, after, since: lesson.since ?? 0 }),
+  const since = lesson.since ?? 0;
+  const [met, bursts, trips] = await Promise.all([
+    store.read(metInWindows, { alert, before, after, since }),
     store.read(burstsIn, { alert }),
+    store.read(tripsIn, { alert, before, since }),
   ]);
-  const judged = [...(lesson.verdict === 'malicious' ? await abusedOnly(store, met) : met), ...bursts];
+  const judged = [...(lesson.verdict === 'malicious' ? await abusedOnly(store, met) : met), ...bursts, ...trips];
   await store.insert(
     'feedback',
     judged.map((value) =>

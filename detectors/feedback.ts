@@ -10,7 +10,7 @@ export interface Word {
   readonly owner: string;
   /** '' for churn. */
   readonly lineage: string;
-  /** A facet; for churn a key of BURST_WINDOWS. */
+  /** A facet; TRIP for two places; for churn a key of BURST_WINDOWS. */
   readonly facet: string;
   readonly value: string;
   readonly verdict: Verdict;
@@ -39,12 +39,17 @@ export interface UsedAgain {
 
 /** Feedback is all that people said, as detectors use it. */
 export interface Feedback {
+  /** But for those about trips. */
   readonly words: readonly Word[];
-  /** By lineage. */
+  /** By lineage; what was said of trips apart, newest first. */
   readonly ofLineage: ReadonlyMap<string, readonly Word[]>;
+  readonly trips: ReadonlyMap<string, readonly Word[]>;
   /** What was used again, by valueKey: looked up once, and remembered. */
   readonly again: Map<string, UsedAgain>;
 }
+
+/** TRIP is the facet of words about two places that nobody can travel between so fast. */
+export const TRIP = 'trip';
 
 /** Words that count at most, the newest: more than people say in years. */
 const MAX_WORDS = 10_000;
@@ -55,7 +60,7 @@ const version = defineQuery<Record<string, never>, string>(
   (raw) => text(raw.version),
 );
 
-/** The newest word about a value counts; every burst of churn stands for itself. */
+/** The newest word about a value counts; every burst of churn, and every alert about a trip, stands for itself. */
 const newestWords = defineQuery<Record<string, never>, Word>(
   'feedback_words',
   `SELECT lineage, facet, value, argMax(alert, recorded_at) AS of_alert, argMax(owner, recorded_at) AS of_owner,
@@ -64,7 +69,7 @@ const newestWords = defineQuery<Record<string, never>, Word>(
      -- A tuple, because argMax passes over a bare NULL.
      toUnixTimestamp64Milli(argMax(tuple(ends_at), recorded_at).1) AS ends
    FROM feedback
-   GROUP BY lineage, facet, value, if(lineage = '', concat(owner, ' ', alert), '')
+   GROUP BY lineage, facet, value, if(lineage = '' OR facet = '${TRIP}', concat(owner, ' ', alert), '')
    ORDER BY max(recorded_at) DESC
    LIMIT ${MAX_WORDS}`,
   (raw) => ({
@@ -104,15 +109,20 @@ async function currentFeedback(reads: Reads): Promise<Feedback> {
   return feedback;
 }
 
-/** feedbackOf makes feedback of words. */
-export function feedbackOf(words: readonly Word[]): Feedback {
+function feedbackOf(all: readonly Word[]): Feedback {
+  const words = all.filter(({ facet }) => facet !== TRIP);
+  const trips = all.filter(({ facet }) => facet === TRIP);
+  return { words, ofLineage: byLineage(words), trips: byLineage(trips), again: new Map() };
+}
+
+function byLineage(words: readonly Word[]): Map<string, Word[]> {
   const ofLineage = new Map<string, Word[]>();
   for (const word of words) {
     const list = ofLineage.get(word.lineage);
     if (list) list.push(word);
     else ofLineage.set(word.lineage, [word]);
   }
-  return { words, ofLineage, again: new Map() };
+  return ofLineage;
 }
 
 /** valueKey names one value of one facet of one lineage. */

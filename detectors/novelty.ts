@@ -290,7 +290,12 @@ async function gatherSlice(
     reads.read(ownerLineages, { owners: params.owners }),
   ]);
   const peersOf = new Map(peerRows.map((row) => [`${row.facet}\n${row.lineage}\n${row.value}`, row]));
-  const activeOf = new Map(active.map((row) => [row.lineage, activityAsSaid(row, wordsOf(row.lineage))]));
+  const activeOf = new Map(
+    active.map((row) => [
+      row.lineage,
+      activityAsSaid(row, [...wordsOf(row.lineage), ...(feedback.trips.get(row.lineage) ?? [])]),
+    ]),
+  );
   const lineagesOf = grouped(lineages, (row) => row.owner);
   const idle = { hours: [], calls: [] };
   return found.map(({ owner, lineage }) => {

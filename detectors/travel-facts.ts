@@ -1,7 +1,9 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS } from './baseline.ts';
 import type { Reads, Scope } from './contract.ts';
-import { distanceKm, type Spot } from './distance.ts';
+import { distanceKm, ROUNDING_KM, type Spot } from './distance.ts';
+import { feedbackFor } from './feedback.ts';
+import { cameHonestly, staysForJumps, type Trip, tripsOf } from './trips.ts';
 
 /** Stay is a square degree in which a lineage was heard on one day. Times are epoch milliseconds. */
 export interface Stay extends Spot {
@@ -41,16 +43,12 @@ export interface TravelFacts {
   readonly hops: readonly Hop[];
   /** Of each end of a hop, by `placeKey`: when other lineages of the owner were first heard there, sorted. */
   readonly peers: ReadonlyMap<string, readonly number[]>;
+  /** What people said of its trips, newest first. */
+  readonly trips: readonly Trip[];
 }
 
 /** Parameters below these count as these: facts are gathered from here on. */
 export const FLOOR = { km: 250, kmPerHour: 450 } as const;
-
-/** Two places in squares of a degree may be this much nearer or farther than the squares' middles. */
-const ROUNDING_KM = 160;
-
-/** A place this near is the same one: databases move cities about. */
-export const SAME_PLACE_KM = 150;
 
 /** A lineage that is in several places on more than one of so many of its days does so by habit: a shared token, an app. */
 const HABITUAL_EVERY = 3;
@@ -62,7 +60,7 @@ const MAX_HOPS = 100;
 /** Lineages asked about in one query. */
 const SLICE_LINEAGES = 250;
 
-/** placeKey names the square degree of a place. */
+/** placeKey names the square degree of a place, as words about trips do. */
 export function placeKey({ latitude, longitude }: Spot): string {
   return `${Math.round(latitude)} ${Math.round(longitude)}`;
 }
@@ -163,11 +161,11 @@ function located(raw: readonly unknown[]): LocatedCall {
 /** Other lineages of the owner in and around a square degree. */
 const peersOf = defineQuery<
   { owners: string[]; lineages: string[]; latitudes: number[]; longitudes: number[] },
-  { lineage: string; owner: string; place: string; since: number[] }
+  { lineage: string; owner: string; place: string; since: { lineage: string; at: number }[] }
 >(
   'travel_peers',
   `SELECT end.owner AS owner, end.lineage AS lineage, concat(toString(end.latitude), ' ', toString(end.longitude)) AS place,
-     arraySort(groupArray(100)(toUnixTimestamp64Milli(stay.first))) AS since
+     groupArraySorted(100)((toUnixTimestamp64Milli(stay.first), stay.lineage)) AS since
    FROM (
      SELECT pair.1 AS owner, pair.2 AS lineage, pair.3 AS latitude, pair.4 AS longitude
      FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {latitudes:Array(Int16)}, {longitudes:Array(Int16)})) AS pair)
@@ -184,7 +182,7 @@ const peersOf = defineQuery<
     owner: text(raw.owner),
     lineage: text(raw.lineage),
     place: text(raw.place),
-    since: (raw.since as unknown[]).map(num),
+    since: (raw.since as [unknown, unknown][]).map(([at, lineage]) => ({ lineage: text(lineage), at: num(at) })),
   }),
 );
 
@@ -207,9 +205,9 @@ export function jumpDays(stays: readonly Stay[], day: number, km: number, kmPerH
   return [...days].filter(([, of]) => somePair(of, (a, b) => tooFast(a, b, km, kmPerHour, 0))).map(([start]) => start);
 }
 
-function isHabitual(stays: readonly Stay[], day: number): boolean {
+function isHabitual(stays: readonly Stay[], trips: readonly Trip[], day: number): boolean {
   const days = new Set(stays.filter((stay) => stay.day < day).map((stay) => stay.day)).size;
-  return jumpDays(stays, day, FLOOR.km, FLOOR.kmPerHour).length * HABITUAL_EVERY > days;
+  return jumpDays(staysForJumps(stays, trips), day, FLOOR.km, FLOOR.kmPerHour).length * HABITUAL_EVERY > days;
 }
 
 const placed = new WeakSet<Reads>();
@@ -223,15 +221,25 @@ export async function travelFacts(reads: Reads, scope: Scope): Promise<TravelFac
   }
   // A whole day before the judged one, whatever part of it is judged: a trip around the earth takes 22 hours at 900 km/h.
   const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
-  const seen = await reads.read(staysOf, { from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt], day });
+  const [feedback, seen] = await Promise.all([
+    feedbackFor(reads, scope),
+    reads.read(staysOf, { from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt], day }),
+  ]);
+  const saidOf = (lineage: string) => tripsOf(feedback.trips.get(lineage) ?? []);
   const travelled = seen.filter(
-    ({ stays }) =>
-      !isHabitual(stays, day) &&
+    ({ lineage, stays }) =>
+      !isHabitual(stays, saidOf(lineage), day) &&
       somePair(
         stays.filter((stay) => stay.day >= day - DAY_MS),
         (a, b) => tooFast(a, b, FLOOR.km, FLOOR.kmPerHour, ROUNDING_KM),
       ),
   );
+  const honestly = (place: string, since: readonly { lineage: string; at: number }[]): number[] => {
+    const [latitude = 0, longitude = 0] = place.split(' ').map(Number);
+    return since
+      .filter(({ lineage, at }) => cameHonestly({ latitude, longitude }, at, saidOf(lineage)))
+      .map(({ at }) => at);
+  };
   const facts: TravelFacts[] = [];
   for (let i = 0; i < travelled.length; i += SLICE_LINEAGES) {
     const slice = travelled.slice(i, i + SLICE_LINEAGES);
@@ -261,7 +269,8 @@ export async function travelFacts(reads: Reads, scope: Scope): Promise<TravelFac
         lineage,
         stays,
         hops,
-        peers: new Map(peers.filter(own).map((row) => [row.place, row.since])),
+        peers: new Map(peers.filter(own).map(({ place, since }) => [place, honestly(place, since)])),
+        trips: saidOf(lineage),
       });
     }
   }

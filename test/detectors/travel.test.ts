@@ -1,11 +1,14 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { createLogger, type Detection, type Verdict } from '../../core/index.ts';
 import { distanceKm } from '../../detectors/distance.ts';
 import { isImpossible } from '../../detectors/impossible-travel.ts';
+import { DETECTORS, openJudge, scopeOf } from '../../detectors/index.ts';
 import { jumpDays, type LocatedCall, type Stay } from '../../detectors/travel-facts.ts';
-import type { Store } from '../../store/index.ts';
+import { tripsOf } from '../../detectors/trips.ts';
+import { encodeUsage, type Store } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
-import { type Call, callEvent, cityDatabase, DAY, HOUR, habit, judged, MINUTE } from './kit.ts';
+import { type Call, callEvent, cityDatabase, DAY, HOUR, habit, judged, MINUTE, taught } from './kit.ts';
 
 const spot = fc.record({
   latitude: fc.double({ min: -90, max: 90, noNaN: true }),
@@ -76,56 +79,174 @@ describe('calls that a city database places', () => {
   const NOW = Date.UTC(2026, 9, 14, 12);
   const BERLIN = { ip: '198.51.100.7' };
   const TOKYO = { ip: '192.0.2.7' };
-  let store: Store;
-  beforeAll(async () => {
-    store = await openTestStore();
-  });
-  afterAll(() => store.close());
-
   const at = (token: string, minutes: number, rest: Partial<Call>): Call => ({
     ...{ at: NOW + minutes * MINUTE, token, path: '/v1/jobs', owner: `owner of ${token}` },
     ...rest,
   });
-  async function travels(calls: readonly Call[], geo = {}) {
-    const { detections } = await judged(store, calls.map(callEvent), { city: cityDatabase(), ...geo });
-    const found = detections.filter(({ detector }) => detector === 'impossible-travel');
-    return found.map(({ severity, observed }) => [severity, observed.two_places]);
-  }
-  const berliner = (token: string) =>
-    habit(token, ['/v1/jobs'], NOW - 14 * DAY, NOW, { ...BERLIN, owner: `owner of ${token}` });
+  const from = (place: Partial<Call>, token: string) =>
+    habit(token, ['/v1/jobs'], NOW - 14 * DAY, NOW, { ...place, owner: `owner of ${token}` });
 
-  it('from far apart page, and more so when the first place is heard again', async () => {
-    const away = at('tok_a', 1, TOKYO);
-    expect(await travels([...berliner('tok_a'), away, at('tok_a', 30, BERLIN)])).toEqual([
-      ['medium', false],
-      ['high', true],
+  async function travels(calls: readonly Call[], geo: object): Promise<Detection[]> {
+    const store = await openTestStore();
+    const { detections, accepted } = await judged(store, calls.map(callEvent), geo);
+    expect(await rows(store, 'SELECT toUInt32(count()) AS stored FROM events')).toEqual([{ stored: accepted }]);
+    await store.close();
+    return detections.filter(({ detector }) => detector === 'impossible-travel');
+  }
+  const CASES = {
+    tok_away: [at('tok_away', 1, TOKYO), at('tok_away', 30, BERLIN)],
+    tok_flight: [at('tok_flight', 12 * 60, TOKYO)],
+    tok_denied: [at('tok_denied', 1, { ...TOKYO, status: 401 })],
+    tok_both: [...from({ ...TOKYO, path: '/v1/far' }, 'tok_both'), at('tok_both', 1, TOKYO)],
+    tok_shared: [
+      ...['x', 'y', 'z'].map((token) => at(token, -3 * 24 * 60, { ...TOKYO, owner: 'owner of tok_shared' })),
+      at('tok_shared', 1, TOKYO),
+    ],
+  };
+  let all: readonly Detection[];
+  const found = (token: string) => all.filter(({ subject }) => subject.lineage === token);
+  beforeAll(async () => {
+    const calls = Object.entries(CASES).flatMap(([token, some]) => [...from(BERLIN, token), ...some]);
+    all = await travels(calls, { city: cityDatabase() });
+  });
+
+  it('from far apart page, and more so when the first place is heard again', () => {
+    expect(found('tok_away')).toMatchObject([
+      { severity: 'medium', observed: { two_places: false } },
+      { severity: 'high', observed: { two_places: true } },
     ]);
   });
 
-  it('after a flight, or with an address that failed to authenticate, are no news', async () => {
-    expect(await travels([...berliner('tok_b'), at('tok_b', 12 * 60, TOKYO)])).toEqual([]);
-    expect(await travels([...berliner('tok_c'), at('tok_c', 1, { ...TOKYO, status: 401 })])).toEqual([]);
+  it.each([
+    ['after a flight', 'tok_flight'],
+    ['with an address that failed to authenticate', 'tok_denied'],
+    ['of a token that is in both places every day', 'tok_both'],
+    ['from a place where three others of the owner were before', 'tok_shared'],
+  ])('%s are no news', (_what, token) => {
+    expect(found(token)).toEqual([]);
   });
 
-  it('through the own way out, a VPN list or a known relay say nothing of where anybody is', async () => {
-    expect(await travels([...berliner('tok_d'), at('tok_d', 1, TOKYO)], { egress: ['192.0.2.0/24'] })).toEqual([]);
+  it('through the own way out say nothing of where anybody is, and without a city database nothing does', async () => {
+    const calls = [...from(BERLIN, 'tok_away'), ...CASES.tok_away];
+    expect(await travels(calls, { city: cityDatabase(), egress: ['192.0.2.0/24'] })).toEqual([]);
+    expect(await travels(calls, {})).toEqual([]);
+  });
+});
+
+describe('trips that people spoke of', () => {
+  const NOW = Date.UTC(2026, 9, 14);
+  const BERLIN = { latitude: 52.5167, longitude: 13.4, country: 'DE', ip: '198.51.100.7' };
+  const TOKYO = { latitude: 35.6897, longitude: 139.6895, country: 'JP', ip: '192.0.2.7' };
+  const SAO_PAULO = { latitude: -23.5475, longitude: -46.6361, country: 'BR', ip: '189.53.7.9' };
+  const others = DETECTORS.filter(({ id }) => id !== 'impossible-travel');
+  const detectors = Object.fromEntries(others.map(({ id }) => [id, { enabled: false, params: {} }]));
+  let store: Store;
+  let judge: ReturnType<typeof openJudge>;
+  beforeAll(async () => {
+    store = await openTestStore();
+    judge = openJudge({ store, config: { detectors }, log: createLogger('silent') });
+  });
+  afterAll(() => store.close());
+
+  let batch = 0;
+  async function stored(token: string, place: typeof BERLIN, times: readonly number[], owner = token) {
+    const receivedAt = NOW + ++batch;
+    const calls = times.map((time) =>
+      encodeUsage({
+        ...{
+          time,
+          receivedAt,
+          id: `${token} ${time}`,
+          token,
+          lineage: token,
+          owner,
+          endpoint: 'GET /v1',
+          method: 'GET',
+        },
+        ...{ status: 200, asn: 0, networkKind: '', accuracyKm: 20, userAgent: '', bytes: 1, durationMs: 1 },
+        ...{ requestId: '', attributes: '', source: 'native', ...place },
+      }),
+    );
+    await store.insert('events', calls, `${batch}`);
+    const entry = { receivedAt, minTime: Math.min(...times), maxTime: Math.max(...times), usage: times.length };
+    return { ...entry, lifecycle: 0, touched: null, news: null, arrived: null };
+  }
+  const hourly = (start: number, end: number) =>
+    Array.from({ length: Math.round((end - start) / HOUR) }, (_, i) => start + i * HOUR);
+  /** Two weeks in Berlin. */
+  const settle = (token: string, owner?: string) => stored(token, BERLIN, hourly(NOW - 14 * DAY, NOW), owner);
+  /** A day in Berlin, a quarter of an hour of it somewhere else as well; what pages of it. */
+  async function pagesOf(token: string, day: number, place = TOKYO, owner?: string): Promise<Detection[]> {
+    const start = NOW + day * DAY;
+    const home = await stored(token, BERLIN, hourly(start, start + DAY), owner);
+    const away = [70, 75, 80, 85].map((minutes) => start + minutes * MINUTE);
+    const found = await judge(scopeOf([home, await stored(token, place, away, owner)], 0));
+    return found.filter(({ severity, window }) => severity !== 'low' && window.to >= start);
+  }
+  const dayEnd = (day: number) => NOW + (day + 1) * DAY;
+
+  it('as expected do not page until the end that was given, and then do, though it was there day after day', async () => {
+    await settle('tok_expected');
+    const found = await pagesOf('tok_expected', 0);
+    expect(found).not.toEqual([]);
+    await taught(store, 'al_expected', found, { verdict: 'expected', until: dayEnd(4) }, dayEnd(0));
+    const said = "SELECT value, verdict, amount FROM feedback WHERE facet = 'trip' AND lineage = 'tok_expected'";
+    expect(await rows(store, said)).toEqual([{ value: '53 13, 36 140', verdict: 'expected', amount: 4 }]);
+    for (const day of [1, 2, 3, 4]) expect(await pagesOf('tok_expected', day)).toEqual([]);
+    const [again] = await pagesOf('tok_expected', 5);
+    expect(again?.summary).toContain('expected only until a time that is over');
   });
 
-  it('of a token that is in both places every day are its habit', async () => {
-    const both = habit('tok_e', ['/v1/jobs'], NOW - 14 * DAY, NOW, { ...TOKYO, owner: 'owner of tok_e' });
-    expect(await travels([...berliner('tok_e'), ...both, at('tok_e', 1, TOKYO)])).toEqual([]);
+  it('as expected, even every day, say nothing of a third place', async () => {
+    await settle('tok_third');
+    await taught(store, 'al_third', await pagesOf('tok_third', 0), { verdict: 'expected' }, dayEnd(0));
+    for (let day = 1; day <= 8; day++) await pagesOf('tok_third', day);
+    expect(await pagesOf('tok_third', 9, SAO_PAULO)).not.toEqual([]);
   });
 
-  it('from a place where three others of the owner were before are a shared way out', async () => {
-    const others = ['x', 'y', 'z'].map((token): Call => at(token, -3 * 24 * 60, { ...TOKYO, owner: 'owner of tok_f' }));
-    expect(await travels([...berliner('tok_f'), ...others, at('tok_f', 1, TOKYO)])).toEqual([]);
+  it('as malicious become no habit, where others do within three days', async () => {
+    for (const token of ['tok_unsaid', 'tok_malicious']) await settle(token);
+    for (const day of [0, 1, 2, 3, 4]) {
+      const unsaid = await pagesOf('tok_unsaid', day);
+      const found = await pagesOf('tok_malicious', day);
+      expect(found.some(({ summary }) => summary.includes('was found malicious before'))).toBe(day > 0);
+      expect(unsaid.length > 0).toBe(day < 3);
+      await taught(store, `al_theft_${day}`, found, { verdict: 'malicious' }, dayEnd(day));
+    }
+    // The last word on the newest alert: it was no thief.
+    await taught(store, 'al_theft_4', [], { verdict: 'expected' }, dayEnd(5));
+    expect(await pagesOf('tok_malicious', 5)).toEqual([]);
   });
 
-  it('are not judged without coordinates', async () => {
-    const bare = await openTestStore();
-    const { detections } = await judged(bare, [...berliner('tok_g'), at('tok_g', 1, TOKYO)].map(callEvent));
-    expect(detections.filter(({ detector }) => detector === 'impossible-travel')).toEqual([]);
-    expect(await rows(bare, 'SELECT * FROM rollup_places')).toEqual([]);
-    await bare.close();
+  it('as malicious make a place no shared way out of the owner’s others', async () => {
+    for (const owner of ['unsaid', 'malicious']) {
+      for (const token of [`${owner}_1`, `${owner}_2`, `${owner}_3`]) {
+        await settle(token, owner);
+        const found = await pagesOf(token, 0, TOKYO, owner);
+        if (owner === 'malicious') await taught(store, `al_${token}`, found, { verdict: 'malicious' }, dayEnd(0));
+      }
+      await settle(`${owner}_4`, owner);
+      expect((await pagesOf(`${owner}_4`, 3, TOKYO, owner)).length > 0).toBe(owner === 'malicious');
+    }
+  });
+
+  it('count by the newest word, and by older ones while all newer ones are malicious too', () => {
+    const said = (...verdicts: Verdict[]) =>
+      tripsOf(
+        verdicts.map((verdict, i) => ({
+          ...{ alert: `al_${i}`, owner: 'acme', lineage: 'tok_1', facet: 'trip', value: '53 13, -24 -47', verdict },
+          ...{ from: i, to: i, amount: 1, endsAt: null },
+        })),
+      );
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom<Verdict>('expected', 'malicious')), (verdicts) => {
+        const first = verdicts.indexOf('expected');
+        const count = first === 0 ? 1 : first < 0 ? verdicts.length : first;
+        expect(said(...verdicts).map(({ from }) => from)).toEqual(verdicts.slice(0, count).map((_, i) => i));
+      }),
+    );
+    expect(said('malicious')[0]).toMatchObject({
+      ...{ home: { latitude: 53, longitude: 13 }, away: { latitude: -24, longitude: -47 } },
+    });
   });
 });
