@@ -8,6 +8,8 @@ export interface BatcherOptions {
   readonly bytes: number;
   /** Time from a batch's first part until it leaves. */
   readonly lingerMs: number;
+  /** A part that a page may follow from: its batch leaves at once, but one in `lingerMs` at most, so that a flood of them does not make many small inserts. */
+  readonly urgent: (part: Part) => boolean;
   /** Batches that are being stored at once; while there are that many, the open one goes on filling. */
   readonly storesAtOnce: number;
   readonly clock: Clock;
@@ -35,9 +37,10 @@ interface OpenBatch {
 
 /** createBatcher makes a batcher. Its timer starts with a batch's first part; there is none when idle. */
 export function createBatcher(options: BatcherOptions): Batcher {
-  const { clock, store } = options;
+  const { clock, store, urgent } = options;
   let open: OpenBatch | null = null;
   let lingerMs = options.lingerMs;
+  let hurriedAt = Number.NEGATIVE_INFINITY;
   const running = new Set<Promise<void>>();
   const closed: OpenBatch[] = [];
 
@@ -104,6 +107,10 @@ export function createBatcher(options: BatcherOptions): Batcher {
       });
       if (batch.rows >= options.rows || batch.bytes >= options.bytes) {
         close(batch);
+        pump();
+      } else if (clock.now() - hurriedAt >= lingerMs && urgent(part)) {
+        hurriedAt = clock.now();
+        batch.due = true;
         pump();
       }
       return answer;

@@ -12,6 +12,7 @@ import { registerRoutes } from './http.ts';
 import { createLineages } from './lineage.ts';
 import { createIngestMetrics } from './metrics.ts';
 import { createNews } from './news.ts';
+import { isUrgent } from './part.ts';
 import { createPipeline, type Pipeline } from './pipeline.ts';
 import { createReader } from './reader.ts';
 import { createRedactor } from './redact.ts';
@@ -94,6 +95,7 @@ export async function openIngest(context: IngestContext): Promise<Ingest> {
     bytes: config.ingest.batchBytes,
     lingerMs: config.ingest.lingerMs,
     storesAtOnce: STORES_AT_ONCE,
+    urgent: isUrgent,
     clock,
     store: ahead.store,
   });

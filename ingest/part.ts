@@ -32,3 +32,8 @@ export interface Batch {
   readonly receivedAt: number;
   readonly parts: readonly Part[];
 }
+
+/** isUrgent says that a page may follow from a part: it holds steps in a token's life, or its calls are news of somebody. */
+export function isUrgent({ lifecycle, news }: Part): boolean {
+  return lifecycle.length > 0 || news === null || news.length > 0;
+}

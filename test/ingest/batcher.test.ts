@@ -36,7 +36,10 @@ function gate() {
   return { calls, store };
 }
 
-const LIMITS = { rows: 3, bytes: 1000, lingerMs: 60_000, storesAtOnce: 1, clock: systemClock };
+const LIMITS = {
+  ...{ rows: 3, bytes: 1000, lingerMs: 60_000, storesAtOnce: 1, clock: systemClock },
+  urgent: () => false,
+};
 
 test('a batch leaves when it has its rows, and carries one received_at', async () => {
   const { calls, store } = gate();
@@ -62,6 +65,36 @@ test('a batch leaves by itself some time after its first part', async () => {
   await expect.poll(() => calls.length).toBe(1);
   calls[0]?.open();
   expect(await answer).toMatchObject({ accepted: 1 });
+});
+
+test('a batch with something urgent leaves at once, with all that it holds; but one such in a while', () => {
+  const { calls, store } = gate();
+  const clock = { at: 0, now: () => clock.at };
+  const urgent = ({ id }: Part) => id.startsWith('urgent');
+  const batcher = createBatcher({ ...LIMITS, rows: 100, lingerMs: 1000, storesAtOnce: 9, clock, urgent, store });
+  const add = (id: string) => void batcher.add((at) => part(id, at, ['x']));
+  add('a');
+  expect(calls.length).toBe(0);
+  add('urgent 1');
+  expect(calls.map(({ ids }) => ids)).toEqual([['a', 'urgent 1']]);
+  clock.at = 999;
+  add('urgent 2');
+  expect(calls.length).toBe(1);
+  clock.at = 1000;
+  add('urgent 3');
+  expect(calls[1]?.ids).toEqual(['urgent 2', 'urgent 3']);
+});
+
+test('what is urgent leaves as soon as the store has room for it', async () => {
+  const { calls, store } = gate();
+  const clock = { at: 0, now: () => clock.at };
+  const batcher = createBatcher({ ...LIMITS, rows: 100, clock, urgent: () => true, store });
+  void batcher.add((at) => part('a', at, ['x']));
+  clock.at = LIMITS.lingerMs;
+  void batcher.add((at) => part('b', at, ['x']));
+  expect(calls.map(({ ids }) => ids)).toEqual([['a']]);
+  calls[0]?.open();
+  await expect.poll(() => calls[1]?.ids).toEqual(['b']);
 });
 
 test('while the store is busy the open batch goes on filling, also beyond its time', async () => {
