@@ -2,9 +2,10 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { createLogger, type Detection, type Verdict } from '../../core/index.ts';
 import { distanceKm } from '../../detectors/distance.ts';
-import { isImpossible } from '../../detectors/impossible-travel.ts';
+import { impossibleTravel, isImpossible } from '../../detectors/impossible-travel.ts';
 import { DETECTORS, openJudge, scopeOf } from '../../detectors/index.ts';
-import { jumpDays, type LocatedCall, type Stay } from '../../detectors/travel-facts.ts';
+import { enabledDetectors } from '../../detectors/run.ts';
+import { jumpDays, type LocatedCall, type Stay, type TravelFacts } from '../../detectors/travel-facts.ts';
 import { tripsOf } from '../../detectors/trips.ts';
 import { encodeUsage, type Store } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
@@ -60,6 +61,33 @@ test('a larger accuracy radius or more time never makes a trip impossible', () =
         expect(exact).toBe(km - a - b >= 500 && (km - a - b) / (ms / 3_600_000) > 900);
       },
     ),
+  );
+});
+
+test('phones and addresses of one provider are recorded and page nobody, two places at once or not', () => {
+  const [example] = impossibleTravel.examples;
+  const facts = example?.facts as TravelFacts;
+  const defaults = enabledDetectors({}).find(({ detector }) => detector.id === 'impossible-travel')?.params ?? {};
+  const severities = (weak: (call: LocatedCall) => LocatedCall, params: Record<string, number>) => {
+    const hops = facts.hops.map((hop) => ({ ...hop, from: weak(hop.from), to: weak(hop.to) }));
+    return impossibleTravel.judge({ ...facts, hops }, { ...defaults, ...params }, 0).map(({ severity }) => severity);
+  };
+  expect(severities((call) => call, {})).toEqual(['medium', 'high']);
+  const abroad = (call: LocatedCall) => call.country === 'JP';
+  const weak = fc.constantFrom<(call: LocatedCall) => LocatedCall>(
+    (call) => ({ ...call, networkKind: 'mobile' }),
+    (call) => (abroad(call) ? { ...call, networkKind: 'mobile' } : call),
+    (call) => (abroad(call) ? call : { ...call, networkKind: 'mobile' }),
+    (call) => (abroad(call) ? { ...call, networkKind: 'mobile' } : { ...call, networkKind: 'hosting' }),
+    (call) => ({ ...call, asn: 64500 }),
+  );
+  const params = fc.record({ two_places: fc.double({ min: 0, max: 10, noNaN: true }) });
+  fc.assert(
+    fc.property(weak, params, (change, some) => {
+      const found = severities(change, some);
+      expect(found.length).toBeGreaterThan(0);
+      expect(new Set(found)).toEqual(new Set(['low']));
+    }),
   );
 });
 

@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createMetrics, TokenwatchError } from '../../core/index.ts';
+import { createLogger, createMetrics, TokenwatchError } from '../../core/index.ts';
 import type { IngestContext } from '../../ingest/index.ts';
 import { createIngestMetrics } from '../../ingest/metrics.ts';
+import { createNews } from '../../ingest/news.ts';
 import type { Part } from '../../ingest/part.ts';
 import { createSink } from '../../ingest/sink.ts';
 import type { Queues } from '../../queues/index.ts';
-import type { TableName } from '../../store/index.ts';
+import { encodeUsage, type TableName, type UsageRow } from '../../store/index.ts';
 import { rows } from '../kit/store.ts';
 import { event, ndjson, openEngines, type Receiver, startReceiver, stored, until } from './kit.ts';
 
@@ -44,6 +45,56 @@ async function announced(token: string): Promise<boolean> {
   const times = new Set(entries.map(({ entry }) => entry.receivedAt));
   return found.length > 0 && found.every(({ at }) => times.has(Number(at)));
 }
+
+const quiet = createLogger('silent');
+const sinkMetrics = () =>
+  createIngestMetrics(createMetrics(), {
+    ...{ bufferedBytes: () => 0, redacted: () => 0, lineages: () => 0, remembered: () => 0 },
+  });
+
+describe('a batch log that is away', () => {
+  test('leaves what a batch met news: the next call says so', async () => {
+    const news = createNews();
+    const failing = { append: true };
+    const batches: Queues['batches'] = {
+      ...engines.queues.batches,
+      append: async (entries) => {
+        if (failing.append) throw new TokenwatchError('queue_unreachable', 'transient', 'Redis did not answer.');
+        await engines.queues.batches.append(entries);
+      },
+    };
+    const queues = { batches, requests: engines.queues.requests };
+    const sink = createSink({ store: engines.store, queues, news, log: quiet, metrics: sinkMetrics() });
+    /** A call with the same endpoint as ever, a second after the one before. */
+    const batch = (serial: number) => {
+      const row: UsageRow = {
+        ...{ time: 1.7e12 + serial * 1_000, receivedAt: 1.7e12 + serial, id: `log-away-${serial}`, token: 'tok_log' },
+        ...{ lineage: 'tok_log', owner: 'acme', endpoint: 'GET /v1', method: 'GET', status: 200, ip: '', country: '' },
+        ...{ asn: 0, networkKind: '', latitude: 0, longitude: 0, accuracyKm: 0, userAgent: '', bytes: 1 },
+        ...{ durationMs: 1, requestId: '', attributes: '', source: 'native' },
+      };
+      const note = news.note();
+      note.see(row);
+      const part: Part = {
+        ...{ id: row.id, sender: 's', source: 'native', events: [encodeUsage(row)], eventLines: [1], lifecycle: [] },
+        ...{ lifecycleLines: [], rejected: [], times: [row.time, row.time] },
+        ...{ touched: note.touched(), news: note.news(), arrived: note.arrived() },
+        counts: { accepted: 1, rejected: 0, skipped: 0, errors: [] },
+      };
+      return { token: row.id, receivedAt: row.receivedAt, parts: [part] };
+    };
+    const newsOf = async (receivedAt: number) =>
+      (await engines.queues.batches.peek(10_000)).find(({ entry }) => entry.receivedAt === receivedAt)?.entry.news;
+
+    await expect(sink.persist(batch(1))).rejects.toThrow('Redis did not answer');
+    failing.append = false;
+    const [second, third] = [batch(2), batch(3)];
+    for (const one of [second, third]) await sink.persist(one);
+    expect(await newsOf(second.receivedAt)).toEqual([['acme', 'tok_log']]);
+    // Told once, it is no news any more.
+    expect(await newsOf(third.receivedAt)).toEqual([]);
+  });
+});
 
 describe('a store that is away', () => {
   let failing: { before: boolean; after: boolean };
@@ -207,14 +258,8 @@ describe('what the engine refuses for good', () => {
       inserts++;
       throw new TokenwatchError('store_refused_rows', 'poison', 'ClickHouse refused the rows.');
     };
-    const metrics = createIngestMetrics(createMetrics(), {
-      bufferedBytes: () => 0,
-      redacted: () => 0,
-      lineages: () => 0,
-      remembered: () => 0,
-    });
-    const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log } as never;
-    const sink = createSink({ store: { insert }, queues: engines.queues, news: null, log, metrics });
+    const metrics = sinkMetrics();
+    const sink = createSink({ store: { insert }, queues: engines.queues, news: null, log: quiet, metrics });
     const lines = Array.from({ length: 4000 }, (_, i) => `[${i}]`);
     const part: Part = {
       id: 'all-bad',
