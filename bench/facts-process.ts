@@ -198,6 +198,8 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
       lineage: token,
       owner: `owner_${Math.floor(draw() * owners)}`,
       replaces: '',
+      issuedBy: '',
+      issuerLineage: '',
       requestedAt: null,
       expiresAt: null,
       effectiveAt: null,

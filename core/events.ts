@@ -52,6 +52,8 @@ export interface LifecycleEvent {
   readonly owner: string;
   /** The token that this one takes over from; '' when none. */
   readonly replaces: string;
+  /** The token that asked for the issue; '' when unknown. */
+  readonly issuedBy: string;
   readonly requestedAt: number | null;
   readonly expiresAt: number | null;
   readonly effectiveAt: number | null;

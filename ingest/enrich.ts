@@ -85,6 +85,7 @@ export function createEnricher({ redactor, templates, geo, lineages }: EnricherP
 
     enrichLifecycle(event, receivedAt, idFallback, source) {
       const token = redactor.token(event.token);
+      const issuedBy = redactor.token(event.issuedBy);
       return {
         time: event.time,
         receivedAt,
@@ -94,6 +95,8 @@ export function createEnricher({ redactor, templates, geo, lineages }: EnricherP
         lineage: lineages.of(token),
         owner: redactor.text(event.owner),
         replaces: redactor.token(event.replaces),
+        issuedBy,
+        issuerLineage: lineages.of(issuedBy),
         requestedAt: event.requestedAt,
         expiresAt: event.expiresAt,
         effectiveAt: event.effectiveAt,

@@ -86,6 +86,8 @@ export function encodeLifecycle(row: LifecycleRow): string {
     row.requestId,
     row.attributes,
     row.source,
+    row.issuedBy,
+    row.issuerLineage,
   ]);
 }
 

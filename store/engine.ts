@@ -64,6 +64,8 @@ export const INSERT_SETTINGS = {
   // A backfill of years is one batch over many weeks; the default limit would refuse it for ever.
   max_partitions_per_insert_block: '0',
   date_time_input_format: 'best_effort',
+  // Columns are only ever added at the end: a batch that an older version wrote ahead has fewer.
+  input_format_json_compact_allow_variable_number_of_columns: 1,
 } as const;
 
 /** insertToken is the token to send: without one the engine goes by the content, and two equal rows are both wanted. */

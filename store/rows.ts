@@ -44,6 +44,9 @@ export interface LifecycleRow {
   readonly lineage: string;
   readonly owner: string;
   readonly replaces: string;
+  /** The token that asked for the issue, and its lineage; '' when unknown. */
+  readonly issuedBy: string;
+  readonly issuerLineage: string;
   readonly requestedAt: number | null;
   readonly expiresAt: number | null;
   readonly effectiveAt: number | null;
@@ -123,6 +126,9 @@ export const LIFECYCLE_COLUMNS = [
   'request_id',
   'attributes',
   'source',
+  // Last: a batch that an older version wrote ahead ends before these, and the engine fills in what is missing.
+  'issued_by',
+  'issuer_lineage',
 ] as const;
 
 /** REJECTED_COLUMNS are the columns of `rejected_events` in the order in which encodeRejected writes them. */

@@ -19,7 +19,8 @@ type Fields = Record<string, unknown>;
  * cloudtrail reads AWS CloudTrail records (record contents as in the CloudTrail user guide). The access key id is the
  * token, the principal the owner: a user's name, or the role behind an assumed-role session. Calls that AWS makes on the
  * caller's behalf (`invokedBy`) are skipped: they would show every user from AWS's own network. Calls about a key
- * (CreateAccessKey, AssumeRole, ...) are the caller's usage and, when they succeeded, the other key's lifecycle.
+ * (CreateAccessKey, AssumeRole, ...) are the caller's usage and, when they succeeded, the other key's lifecycle, which names the
+ * caller's key as what issued it.
  */
 export const cloudtrail: LogFormat = {
   name: 'cloudtrail',
@@ -81,7 +82,7 @@ function parse(record: Fields, now: number): Parsed {
   const events: TokenEvent[] = [];
   if (token !== '')
     events.push(usage(call, token, principal(identity), cutText(`${source}:${eventName}`, 300), errorCode));
-  for (const change of changes) events.push(lifecycle(call, change));
+  for (const change of changes) events.push(lifecycle(call, change, token));
   return { kind: 'events', events };
 }
 
@@ -115,7 +116,7 @@ function usage(call: Call, token: string, owner: string, endpoint: string, error
   };
 }
 
-function lifecycle(call: Call, change: KeyChange): LifecycleEvent {
+function lifecycle(call: Call, change: KeyChange, caller: string): LifecycleEvent {
   return {
     kind: 'lifecycle',
     action: change.action,
@@ -124,6 +125,7 @@ function lifecycle(call: Call, change: KeyChange): LifecycleEvent {
     token: change.token,
     owner: change.owner,
     replaces: '',
+    issuedBy: change.action === 'issued' ? caller : '',
     requestedAt: null,
     expiresAt: change.expiresAt,
     effectiveAt: null,

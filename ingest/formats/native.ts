@@ -36,6 +36,7 @@ const USAGE_FIELDS = new Set([...COMMON_FIELDS, 'endpoint', 'method', 'path', 's
 const LIFECYCLE_FIELDS = new Set([
   ...COMMON_FIELDS,
   'replaces',
+  'issued_by',
   'requested_at',
   'expires_at',
   'effective_at',
@@ -145,6 +146,7 @@ function lifecycle(
     token,
     owner: name(record, 'owner', NAME_LIMIT, problem),
     replaces: name(record, 'replaces', TOKEN_LIMIT, problem),
+    issuedBy: name(record, 'issued_by', TOKEN_LIMIT, problem),
     requestedAt: looseTime(record, 'requested_at', problem),
     expiresAt: looseTime(record, 'expires_at', problem),
     effectiveAt: looseTime(record, 'effective_at', problem),

@@ -32,7 +32,7 @@ PARTITION BY toMonday(time)
 ORDER BY (toStartOfMinute(time), lineage, time, id)
 SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20;
 
--- Lifecycle events, one row a step in a token's life.
+-- Lifecycle events, one row a step in a token's life. The bloom filter finds what a token under alert has issued.
 CREATE TABLE IF NOT EXISTS lifecycle
 (
     time         DateTime64(3, 'UTC') COMMENT 'when it happened, by the source''s clock',
@@ -43,6 +43,8 @@ CREATE TABLE IF NOT EXISTS lifecycle
     lineage      String COMMENT 'first token of the rotation chain',
     owner        LowCardinality(String) COMMENT 'who the token belongs to',
     replaces     String COMMENT 'token that this one takes over from, empty when none',
+    issued_by    String COMMENT 'token that asked for the issue, empty when unknown',
+    issuer_lineage String COMMENT 'lineage of that token',
     requested_at Nullable(DateTime64(3, 'UTC')) COMMENT 'when it was asked for',
     expires_at   Nullable(DateTime64(3, 'UTC')) COMMENT 'when the token ends by itself',
     effective_at Nullable(DateTime64(3, 'UTC')) COMMENT 'when it took effect',
@@ -55,7 +57,8 @@ CREATE TABLE IF NOT EXISTS lifecycle
     user_agent   String COMMENT 'client that did it',
     request_id   String COMMENT 'the source''s request id',
     attributes   String COMMENT 'fields the format does not know, as JSON',
-    source       LowCardinality(String) COMMENT 'log format that read the line'
+    source       LowCardinality(String) COMMENT 'log format that read the line',
+    INDEX issuer_bloom issuer_lineage TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(time)

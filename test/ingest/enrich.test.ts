@@ -101,6 +101,16 @@ it('the lineage of a raw secret is its fingerprint', async () => {
   expect(lineage).toBe(redactor.token(SECRET));
 });
 
+it('who asked for an issue is the token, and of the lineage, that its own calls have', async () => {
+  await lifecycleRow({ ...base, action: 'rotated', token: SECRET, replaces: 'tok_9f2' });
+  const { token, lineage } = await usageRow({ ...base, token: SECRET });
+  const issued = await lifecycleRow({ ...base, action: 'issued', token: 'tok_child', issued_by: SECRET });
+  expect(issued).toMatchObject({ issuedBy: token, issuerLineage: lineage });
+  expect(lineage).toBe('tok_9f2');
+  const unknown = await lifecycleRow({ ...base, action: 'issued', token: 'tok_child' });
+  expect(unknown).toMatchObject({ issuedBy: '', issuerLineage: '' });
+});
+
 describe('a credential is stored in no column', () => {
   const anywhere = {
     id: SECRET,
@@ -129,6 +139,7 @@ describe('a credential is stored in no column', () => {
       ...anywhere,
       action: 'config_changed',
       replaces: SECRET,
+      issued_by: SECRET,
       fingerprint: SECRET,
       scopes: [SECRET],
       reason: `leaked ${SECRET}`,

@@ -137,6 +137,7 @@ describe('a call about a key is also that key’s lifecycle', () => {
         action: 'issued',
         token: 'AKIAOTHER',
         owner: 'backdoor',
+        issuedBy: 'AKIAIOSFODNN7EXAMPLE',
         reason: 'CreateAccessKey by alice',
       },
     ]);
@@ -144,7 +145,12 @@ describe('a call about a key is also that key’s lifecycle', () => {
 
   it('revoked by DeleteAccessKey, of the caller when no user is named', () => {
     const gone = { ...iam, eventName: 'DeleteAccessKey', requestParameters: { accessKeyId: 'AKIAOTHER' } };
-    expect(events(gone)[1]).toMatchObject({ action: 'revoked', token: 'AKIAOTHER', owner: 'alice' });
+    expect(events(gone)[1]).toMatchObject({
+      action: 'revoked',
+      token: 'AKIAOTHER',
+      owner: 'alice',
+      issuedBy: '',
+    });
   });
 
   it('changed, not revoked, by UpdateAccessKey: an inactive key can come back', () => {
@@ -179,7 +185,7 @@ describe('a call about a key is also that key’s lifecycle', () => {
       requestParameters: { roleArn: 'arn:aws:iam::111122223333:role/ci' },
       responseElements: { credentials: { accessKeyId: 'ASIANEW' } },
     };
-    expect(events(assumed)).toMatchObject([{ kind: 'lifecycle', action: 'issued', owner: 'ci' }]);
+    expect(events(assumed)).toMatchObject([{ kind: 'lifecycle', action: 'issued', owner: 'ci', issuedBy: '' }]);
   });
 
   it('not when it failed', () => {

@@ -75,6 +75,8 @@ function lifecycle(fields: Partial<LifecycleRow> = {}): LifecycleRow {
     lineage: 'tok_1',
     owner: 'acme',
     replaces: '',
+    issuedBy: '',
+    issuerLineage: '',
     requestedAt: null,
     expiresAt: NOW + DAY_MS,
     effectiveAt: null,
@@ -127,7 +129,7 @@ const CONTRACT: Record<string, readonly string[]> = {
       ' ',
     ),
   lifecycle:
-    'time token lineage owner action replaces requested_at expires_at effective_at fingerprint scopes reason config'.split(
+    'time token lineage owner action replaces issued_by requested_at expires_at effective_at fingerprint scopes reason config'.split(
       ' ',
     ),
   rejected_events: ['received_at', 'sender', 'line', 'code', 'message', 'content'],
@@ -215,6 +217,17 @@ describe('rows', () => {
     expect(await counted(store)).toEqual(counts(0, 0));
     await store.insert('events', [encodeUsage(usage())], 'mixed');
     expect(await counted(store)).toEqual(counts(1, 0));
+  });
+
+  test('that an older version wrote ahead, without the newest columns, are stored with those empty', async () => {
+    const { store } = await open();
+    const whole = encodeLifecycle(lifecycle({ id: 'l2', issuedBy: 'tok_0', issuerLineage: 'tok_0' }));
+    const older = JSON.stringify(JSON.parse(encodeLifecycle(lifecycle())).slice(0, -2));
+    await store.insert('lifecycle', [older, whole], '');
+    expect(await rows(store, 'SELECT id, source, issued_by, issuer_lineage FROM lifecycle ORDER BY id')).toEqual([
+      { id: 'l1', source: 'native', issued_by: '', issuer_lineage: '' },
+      { id: 'l2', source: 'native', issued_by: 'tok_0', issuer_lineage: 'tok_0' },
+    ]);
   });
 
   test('of many years fit into one insert', async () => {
