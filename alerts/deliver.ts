@@ -4,6 +4,7 @@ import { NOTIFY_ATTEMPTS, type NotificationJob, RetryLater } from '../queues/ind
 import type { Store } from '../store/index.ts';
 import type { Channel } from './channels/index.ts';
 import { historiesOf, type LogEntry, stateAfter } from './history.ts';
+import { findIssued } from './issued.ts';
 import { DETECTIONS_LOADED } from './load.ts';
 import type { AlertMetrics } from './metrics.ts';
 import { planNotifications } from './notify.ts';
@@ -51,13 +52,12 @@ export function createDeliver(context: DeliverContext): Deliver {
   return async (job, attempt) => {
     const waiting = unrecorded.get(job.id);
     if (waiting !== undefined) return record(waiting);
-    const [known, { history, detections }] = await fromStore(
+    const [known, { history, alert }] = await fromStore(
       Promise.all([store.read(notificationsOf, { alerts: [job.alert] }), written(job, attempt)]),
     );
     if (known.some(({ id }) => id === job.id)) return;
 
     const channel = channels.get(job.channel);
-    const alert = history.length === 0 ? null : assembleAlert(stateAfter(history), detections);
     const since = askedAt(history, job, context.config) ?? now();
     const outcome = (status: 'sent' | 'failed', error: string): NotificationRecord => {
       const at = now();
@@ -97,8 +97,16 @@ export function createDeliver(context: DeliverContext): Deliver {
     }
   };
 
-  /** written is what the store has of an alert. What this process wrote when it opened the alert, and asked for this message, is not read back. */
-  async function written(job: NotificationJob, attempt: number): Promise<Opening> {
+  /** written is an alert and its log, null when the store does not have it. */
+  async function written(job: NotificationJob, attempt: number) {
+    const { history, detections } = await logOf(job, attempt);
+    if (history.length === 0) return { history, alert: null };
+    const [alert = null] = await findIssued(store, [assembleAlert(stateAfter(history), detections)]);
+    return { history, alert };
+  }
+
+  /** logOf is what the store has of an alert. What this process wrote when it opened the alert, and asked for this message, is not read back. */
+  async function logOf(job: NotificationJob, attempt: number): Promise<Opening> {
     const opening = openings.of(job.alert);
     if (attempt === 1 && opening !== undefined && askedAt(opening.history, job, context.config) !== null)
       return opening;

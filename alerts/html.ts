@@ -46,7 +46,7 @@ export function renderHtml(message: RenderedAlert): string {
 <tr><td style="padding:18px 20px 4px">
 <h1 style="margin:0 0 8px;font-size:20px;line-height:1.3">${escapeHtml(message.title)}</h1>
 <p style="margin:0 0 12px;font-size:16px">${escapeHtml(message.lead)}</p>
-<p style="margin:0 0 14px"><b>What to do:</b> ${escapeHtml(message.advice)}</p>
+<p style="margin:0 0 14px;word-break:break-word"><b>What to do:</b> ${escapeHtml(message.advice)}${message.issued === '' ? '' : `<br>${escapeHtml(message.issued)}`}</p>
 ${pairTable(message.facts)}
 </td></tr>
 ${message.findings.map((finding, index) => findingHtml(finding, index, message.findings.length)).join('\n')}

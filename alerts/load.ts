@@ -1,6 +1,7 @@
 import { type Alert, type AlertStatus, type Detection, type Severity, TokenwatchError } from '../core/index.ts';
 import type { Store } from '../store/index.ts';
 import { historiesOf, stateAfter } from './history.ts';
+import { findIssued } from './issued.ts';
 import { type AlertState, assembleAlert } from './policy.ts';
 import { type AlertKey, alertKeys, detectionsOf, historyOf } from './queries.ts';
 import type { AlertPage } from './rows.ts';
@@ -25,13 +26,16 @@ export interface AlertFilter {
   readonly cursor?: string;
 }
 
-/** loadAlerts completes alerts with their detections, in the given order. */
+/** loadAlerts completes alerts with their detections and what their tokens issued, in the given order. */
 export async function loadAlerts(store: Store, states: readonly AlertState[]): Promise<Alert[]> {
   if (states.length === 0) return [];
   const found = await store.read(detectionsOf, { alerts: states.map((state) => state.id), limit: DETECTIONS_LOADED });
   const byAlert = new Map<string, Detection[]>(states.map((state) => [state.id, []]));
   for (const { alert, detection } of found) byAlert.get(alert)?.push(detection);
-  return states.map((state) => assembleAlert(state, byAlert.get(state.id) ?? []));
+  return findIssued(
+    store,
+    states.map((state) => assembleAlert(state, byAlert.get(state.id) ?? [])),
+  );
 }
 
 /** findAlert reads one alert, null when there is none. */

@@ -4,6 +4,7 @@ import {
   type Detection,
   type HeldBack,
   maxSeverity,
+  NOTHING_ISSUED,
   type Severity,
   type Subject,
   severityRank,
@@ -124,7 +125,7 @@ export function foldDetections(detections: readonly Detection[], existing: reado
     .sort((a, b) => a.openedAt - b.openedAt || (a.id < b.id ? -1 : 1));
 }
 
-/** assembleAlert makes the alert that people see: the most severe and surprising detection speaks for it, the others are named. */
+/** assembleAlert makes the alert that people see: the most severe and surprising detection speaks for it, the others are named. What its tokens issued is not known here. */
 export function assembleAlert(state: AlertState, detections: readonly Detection[]): Alert {
   const ordered = [...detections].sort((a, b) => a.window.to - b.window.to || (a.id < b.id ? -1 : 1));
   const lead = leadOf(ordered);
@@ -140,6 +141,7 @@ export function assembleAlert(state: AlertState, detections: readonly Detection[
     openedAt: state.openedAt,
     lastSeen: state.lastSeen,
     heldBack: heldBackOf(state),
+    issued: NOTHING_ISSUED,
     detections: ordered,
   };
 }

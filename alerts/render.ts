@@ -1,4 +1,12 @@
-import type { Alert, Detection, EvidenceRow, NotifyReason, Severity } from '../core/index.ts';
+import {
+  type Alert,
+  type Detection,
+  type EvidenceRow,
+  type NotifyReason,
+  type Severity,
+  toApiIssued,
+} from '../core/index.ts';
+import { issuedSentence } from './issued.ts';
 import { leadOf } from './policy.ts';
 import { block, label, odds, oneLine, type Pair, pairsOf, plural, span, utc, valueText } from './words.ts';
 
@@ -21,6 +29,8 @@ export interface RenderedAlert {
   readonly moreFindings: number;
   /** What to consider, for a reader who was asleep a minute ago. */
   readonly advice: string;
+  /** What else must be revoked; '' when its tokens issued none, and once it is resolved. */
+  readonly issued: string;
   readonly actions: readonly Action[];
 }
 
@@ -78,6 +88,7 @@ export function renderAlert(alert: Alert, reason: NotifyReason): RenderedAlert {
     findings: shown.map((detection) => findingInWords(detection, detection === lead)),
     moreFindings: alert.detections.length - shown.length,
     advice: adviceOf(alert),
+    issued: alert.status === 'resolved' ? '' : issuedSentence(toApiIssued(alert.issued)),
     actions: actionsOf(alert),
   };
 }

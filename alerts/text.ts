@@ -6,7 +6,7 @@ export function renderText(message: RenderedAlert): string {
   const parts = [
     message.title,
     message.lead,
-    `${message.why}\nWhat to do: ${message.advice}`,
+    `${message.why}\nWhat to do: ${message.advice}${message.issued === '' ? '' : `\n${message.issued}`}`,
     pairs(message.facts),
     ...message.findings.map((finding, index) => findingText(finding, index, message.findings.length)),
   ];

@@ -5,7 +5,7 @@ export interface Pair {
 }
 
 /** LISTED is how many members of a list are written out. */
-const LISTED = 5;
+export const LISTED = 5;
 const VALUE_LIMIT = 240;
 const ISO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/;
 

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { access, constants, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { foldDetections } from '../alerts/index.ts';
+import { findIssued, foldDetections } from '../alerts/index.ts';
 import type { Config } from '../config/index.ts';
 import {
   type Alert,
@@ -115,7 +115,8 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
   }
   options.onProgress({ bytesRead, bytesTotal, events: blocks.rows(), detections: found.size });
   const detections = [...found.values()];
-  return { alerts: foldDetections(detections), detections, accepted, rejected, skipped, errors, span };
+  const alerts = await findIssued(store, foldDetections(detections));
+  return { alerts, detections, accepted, rejected, skipped, errors, span };
 }
 
 async function sizeOf(file: string): Promise<number | null> {

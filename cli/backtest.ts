@@ -1,8 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PAGING_SEVERITIES } from '../alerts/index.ts';
-import { type Alert, createLogger, systemClock, toApiAlert } from '../core/index.ts';
+import { issuedSentence, PAGING_SEVERITIES } from '../alerts/index.ts';
+import { type Alert, createLogger, systemClock, toApiAlert, toApiIssued } from '../core/index.ts';
 import { FORMATS } from '../ingest/index.ts';
 import { openStore } from '../store/index.ts';
 import { type BacktestResult, runBacktest } from './backtest-run.ts';
@@ -102,11 +102,14 @@ export function backtestReport(result: BacktestResult, elapsedMs: number): strin
     lines.push('by detector', ...columns(tally(paged, (alert) => alert.detectors)));
     lines.push('by owner', ...columns(tally(paged, (alert) => [alert.subject.owner]).slice(0, SHOWN_SUBJECTS)));
     lines.push(`top ${Math.min(SHOWN_SUBJECTS, paged.length)}`);
-    for (const alert of worst(paged).slice(0, SHOWN_SUBJECTS))
+    for (const alert of worst(paged).slice(0, SHOWN_SUBJECTS)) {
       lines.push(
         `  ${alert.severity.toUpperCase()}  ${minute(alert.openedAt)}  ${alert.title}`,
         `    ${alert.summary}`,
       );
+      const issued = issuedSentence(toApiIssued(alert.issued));
+      if (issued !== '') lines.push(`    ${issued}`);
+    }
   }
   if (paged.length === 0 && accepted > 0 && span !== null && span[1] - span[0] < 5 * DAY_MS)
     lines.push(

@@ -69,6 +69,33 @@ export type Verdict = (typeof VERDICTS)[number];
 /** VERDICTS lists every verdict as it stands on the wire. */
 export const VERDICTS = ['expected', 'malicious'] as const;
 
+/**
+ * IssuedToken is a token that one under alert issued, or that came of one which it issued: it goes on when the stolen one ends.
+ * Times are epoch milliseconds of event time, null for never or unknown.
+ */
+export interface IssuedToken {
+  readonly token: string;
+  readonly owner: string;
+  /** The token that asked for it. */
+  readonly issuedBy: string;
+  readonly at: number;
+  readonly expiresAt: number | null;
+  readonly lastUsed: number | null;
+  readonly revokedAt: number | null;
+}
+
+/** Issued is what the tokens of an alert issued since its first finding began: how many, and the first of them by name. */
+export interface Issued {
+  readonly count: number;
+  readonly used: number;
+  readonly revoked: number;
+  /** Those in use first, those revoked last. */
+  readonly tokens: readonly IssuedToken[];
+}
+
+/** NOTHING_ISSUED is of an alert whose tokens issued none, or of one about an owner. */
+export const NOTHING_ISSUED: Issued = { count: 0, used: 0, revoked: 0, tokens: [] };
+
 /** Alert is what a person handles: the detections about one subject, folded. Times are epoch milliseconds; opened and last seen are event time. */
 export interface Alert {
   readonly id: string;
@@ -84,6 +111,7 @@ export interface Alert {
   readonly lastSeen: number;
   /** Null unless the alert budget keeps it from paging. */
   readonly heldBack: HeldBack | null;
+  readonly issued: Issued;
   readonly detections: readonly Detection[];
 }
 
@@ -108,6 +136,28 @@ export function toApiDetection(d: Detection) {
   };
 }
 
+/** toApiIssued is the wire shape of what was issued. */
+export function toApiIssued({ count, used, revoked, tokens }: Issued) {
+  const iso = (time: number | null) => (time === null ? null : new Date(time).toISOString());
+  return {
+    count,
+    used,
+    revoked,
+    tokens: tokens.map(({ token, owner, issuedBy, at, expiresAt, lastUsed, revokedAt }) => ({
+      token,
+      owner,
+      issued_by: issuedBy,
+      at: new Date(at).toISOString(),
+      expires_at: iso(expiresAt),
+      last_used: iso(lastUsed),
+      revoked_at: iso(revokedAt),
+    })),
+  };
+}
+
+/** ApiIssued is what was issued on the wire. */
+export type ApiIssued = ReturnType<typeof toApiIssued>;
+
 /** toApiAlert is the wire shape of an alert, as in the product's contract: snake_case, ISO times. */
 export function toApiAlert(alert: Alert) {
   return {
@@ -124,6 +174,7 @@ export function toApiAlert(alert: Alert) {
     opened_at: new Date(alert.openedAt).toISOString(),
     last_seen: new Date(alert.lastSeen).toISOString(),
     held_back: alert.heldBack,
+    issued: toApiIssued(alert.issued),
     detections: alert.detections.map(toApiDetection),
   };
 }

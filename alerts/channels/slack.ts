@@ -115,11 +115,12 @@ function figures(head: string, pairs: readonly Pair[]): string[] {
   return [`${head}: ${escapeWithin(pairs.map(({ label, value }) => `${label} ${value}`).join('; '), 600)}`];
 }
 
-function nextSteps({ advice, actions }: RenderedAlert): string {
+function nextSteps({ advice, issued, actions }: RenderedAlert): string {
   const commands = actions.map(
     ({ label, command }) => `${escapeWithin(label, 100)}: \`${escapeWithin(command, 200)}\``,
   );
-  return [`*What to do:* ${escapeWithin(advice, 600)}`, ...commands].join('\n');
+  const also = issued === '' ? [] : [escapeWithin(issued, 1_500)];
+  return [`*What to do:* ${escapeWithin(advice, 600)}`, ...also, ...commands].join('\n');
 }
 
 function code(text: string, limit: number): string {

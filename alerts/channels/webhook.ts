@@ -10,6 +10,9 @@ import { post, redactedUrl } from './http.ts';
 /** BODY_LIMIT_BYTES is the size that the Standard Webhooks specification asks senders to stay under. */
 export const BODY_LIMIT_BYTES = 20_000;
 
+/** What was issued is cut first, so that findings have room: `count` says how many there are. */
+const ISSUED_LIMIT_BYTES = 5_000;
+
 /** createWebhook makes a channel that speaks Standard Webhooks 1.0: signed JSON with an id that stays the same over retries. */
 export function createWebhook(name: string, config: WebhookChannelConfig, { clock }: ChannelDeps): Channel {
   const signers = config.secrets.map((secret) => signerOf(name, secret));
@@ -50,7 +53,10 @@ export type WebhookData = ApiAlert & { readonly reason: string; readonly omitted
 
 /** renderWebhook writes the body: `{type, timestamp, data}`, evidence left out first when it would be too large. */
 export function renderWebhook({ alert, reason }: RenderedAlert, now: number): string {
-  const api = toApiAlert(alert);
+  const whole = toApiAlert(alert);
+  const { issued } = whole;
+  const tokens = issued.tokens.slice(0, fitting(issued.tokens, ISSUED_LIMIT_BYTES));
+  const api: ApiAlert = { ...whole, issued: { ...issued, tokens } };
   const bodyOf = (data: Partial<WebhookData>) =>
     JSON.stringify({
       type: `alert.${reason}`,

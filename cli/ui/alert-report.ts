@@ -1,5 +1,6 @@
+import { issuedSentence } from '../../alerts/index.ts';
 import type { ApiAlert } from '../../core/index.ts';
-import { plain } from './words.ts';
+import { plain, table } from './words.ts';
 
 const SHOWN_DETECTIONS = 10;
 const SHOWN_EVIDENCE = 8;
@@ -19,6 +20,7 @@ export function alertReport(alert: ApiAlert): string {
     const { detector, needed } = alert.held_back;
     lines.push(`  held back by the alert budget: a surprise above ${needed} of ${detector} would have paged`);
   }
+  lines.push(...issuedLines(alert));
   for (const detection of alert.detections.slice(0, SHOWN_DETECTIONS)) {
     lines.push('', `  ${detection.title}`, `    ${detection.summary}`);
     lines.push(`    observed  ${facts(detection.observed)}`, `    expected  ${facts(detection.expected)}`);
@@ -36,6 +38,23 @@ export function alertReport(alert: ApiAlert): string {
 /** standing is an alert's status in words, with what it was resolved as. */
 export function standing({ status, resolved_as: as }: Pick<ApiAlert, 'status' | 'resolved_as'>): string {
   return as === null ? status : `${status} as ${as}`;
+}
+
+function issuedLines({ issued }: ApiAlert): string[] {
+  if (issued.count === 0) return [];
+  const rows = issued.tokens.map((token) => [
+    `    ${token.token}`,
+    token.owner,
+    `issued ${token.at}`,
+    token.revoked_at !== null
+      ? `revoked ${token.revoked_at}`
+      : token.last_used !== null
+        ? `last used ${token.last_used}`
+        : 'not used yet',
+  ]);
+  const more = issued.count - issued.tokens.length;
+  const listed = table(rows).trimEnd().split('\n');
+  return ['', `  ${issuedSentence(issued)}`, ...listed, ...(more > 0 ? [`    ... ${more} more`] : [])];
 }
 
 function subject(alert: ApiAlert): string {

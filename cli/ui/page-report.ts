@@ -1,3 +1,4 @@
+import { issuedSentence } from '../../alerts/index.ts';
 import { type ApiAlert, severityRank } from '../../core/index.ts';
 import { plain, table } from './words.ts';
 
@@ -9,6 +10,8 @@ export function pageReport(alert: ApiAlert): string {
     (x, y) => severityRank(y.severity) - severityRank(x.severity) || y.surprise - x.surprise,
   );
   const lines = [`${alert.severity.toUpperCase()}  ${alert.title}`, `  ${alert.summary}`];
+  const issued = issuedSentence(alert.issued);
+  if (issued !== '') lines.push(`  ${issued}`);
   if (lead !== undefined) {
     if (lead.surprise > 0)
       lines.push(`  ${lead.detector}: about one chance in ${odds(lead.surprise)}, seen ${alert.opened_at}`);

@@ -7,13 +7,14 @@ import { escapeHtml, renderHtml } from '../../alerts/html.ts';
 import { renderAlert, renderText } from '../../alerts/index.ts';
 import { block, odds, oneLine, pairsOf, valueText } from '../../alerts/words.ts';
 import type { Alert } from '../../core/index.ts';
-import { alertOf, detection, geoDetection, HOUR, hostileAlert, ownerDetection, T0 } from './samples.ts';
+import { alertOf, detection, geoDetection, HOUR, hostileAlert, issuedTokens, ownerDetection, T0 } from './samples.ts';
 
 const golden = (name: string) => `../../fixtures/golden/${name}`;
 const samples: [string, () => Alert, 'first' | 'worse' | 'resolved'][] = [
   ['alert-first', () => alertOf(detection()), 'first'],
   ['alert-worse', () => alertOf(detection(), geoDetection()), 'worse'],
   ['alert-owner', () => alertOf(ownerDetection({ state: 'learning' })), 'first'],
+  ['alert-issued', () => ({ ...alertOf(detection()), issued: issuedTokens(9) }), 'first'],
   ['alert-resolved', () => ({ ...alertOf(detection()), status: 'resolved' }), 'resolved'],
 ];
 

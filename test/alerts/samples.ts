@@ -1,5 +1,6 @@
 import { foldDetections } from '../../alerts/index.ts';
-import type { Alert, Detection } from '../../core/index.ts';
+import type { Alert, Detection, Issued, IssuedToken } from '../../core/index.ts';
+import { encodeLifecycle, type LifecycleRow } from '../../store/index.ts';
 
 /** T0 is when the samples begin. */
 export const T0 = Date.parse('2026-11-22T01:02:03.123Z');
@@ -101,6 +102,22 @@ export function alertOf(...detections: Detection[]): Alert {
   return alerts[0] as Alert;
 }
 
+/** issuedTokens makes what a token issued: a minute apart, the first in use, every third revoked. */
+export function issuedTokens(count: number, fields: Partial<IssuedToken> = {}): Issued {
+  const tokens = Array.from({ length: count }, (_, i) => ({
+    token: `tok_child_${i}`,
+    owner: 'acme-jobs',
+    issuedBy: 'tok_9f2',
+    at: T0 + i * MINUTE,
+    expiresAt: null,
+    lastUsed: i === 0 ? T0 + HOUR : null,
+    revokedAt: i % 3 === 2 ? T0 + HOUR : null,
+    ...fields,
+  }));
+  const revoked = tokens.filter(({ revokedAt }) => revokedAt !== null).length;
+  return { count, used: tokens.filter(({ lastUsed }) => lastUsed !== null).length, revoked, tokens };
+}
+
 /** HOSTILE is text as an attacker may put it into a path or a user agent. */
 export const HOSTILE =
   '<!channel> <https://evil.example|click> & <img src=x onerror=alert(1)> "quoted" \'single\' ```code``` *bold* \u202egnp.exe \u001b[31mred\r\nBcc: victim@example.org\u0000 \ud800 end';
@@ -129,5 +146,15 @@ export function hostileAlert(): Alert {
       at: T0 + index * MINUTE,
     }),
   );
-  return alertOf(...all);
+  return { ...alertOf(...all), issued: issuedTokens(20, { token: `${HOSTILE}${long}`, owner: long, revokedAt: null }) };
+}
+
+/** issueLine is a row of `lifecycle`: `issuedBy` asked for `token` at T0, but for what `fields` say. */
+export function issueLine(token: string, issuedBy: string, fields: Partial<LifecycleRow> = {}): string {
+  return encodeLifecycle({
+    ...{ time: T0, receivedAt: T0, id: `${token} ${fields.action}`, action: 'issued', token, lineage: token },
+    ...{ owner: 'acme', replaces: '', issuedBy, issuerLineage: issuedBy, requestedAt: null, expiresAt: null },
+    ...{ effectiveAt: null, fingerprint: '', scopes: [], reason: '', config: '', ip: '', country: '' },
+    ...{ userAgent: '', requestId: '', attributes: '', source: 'native', ...fields },
+  });
 }

@@ -2,10 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { importReport } from '../../cli/import.ts';
 import { withFormat } from '../../cli/sql.ts';
+import { alertReport } from '../../cli/ui/alert-report.ts';
+import { pageReport } from '../../cli/ui/page-report.ts';
 import { progressLine } from '../../cli/ui/progress.ts';
 import { reportError } from '../../cli/ui/report-error.ts';
 import { duration, plain, plural, table } from '../../cli/ui/words.ts';
-import { TokenwatchError } from '../../core/index.ts';
+import { TokenwatchError, toApiAlert } from '../../core/index.ts';
+import { alertOf, detection, issuedTokens } from '../alerts/samples.ts';
 
 describe('what goes to a terminal', () => {
   test('cannot move its cursor, whatever an attacker put into a log', () => {
@@ -108,4 +111,24 @@ test('an import ends with what became of every line, and where the refused ones 
   expect(lines[1]).toBe('  a.log:1: no JSON (bad_json)');
   expect(lines).toHaveLength(12);
   expect(lines[11]).toContain('rejected_events');
+});
+
+describe('an alert whose token issued others', () => {
+  const alert = toApiAlert({ ...alertOf(detection()), issued: issuedTokens(3) });
+
+  test('says in every report what else must be revoked', () => {
+    const line =
+      '  It has issued 3 tokens since (1 used, 1 revoked): tok_child_0 (acme-jobs), tok_child_1 (acme-jobs) - revoke them too.\n';
+    expect(pageReport(alert)).toContain(line);
+    expect(alertReport(alert)).toContain(
+      `${line}    tok_child_0  acme-jobs  issued 2026-11-22T01:02:03.123Z  last used 2026-11-22T02:02:03.123Z
+    tok_child_1  acme-jobs  issued 2026-11-22T01:03:03.123Z  not used yet
+    tok_child_2  acme-jobs  issued 2026-11-22T01:04:03.123Z  revoked 2026-11-22T02:02:03.123Z\n`,
+    );
+  });
+
+  test('and nothing where it issued none', () => {
+    const alone = toApiAlert(alertOf(detection()));
+    expect(pageReport(alone) + alertReport(alone)).not.toContain('issued');
+  });
 });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { detection, geoDetection, HOUR, ownerDetection, T0 } from '../alerts/samples.ts';
+import { detection, geoDetection, HOUR, issueLine, ownerDetection, T0 } from '../alerts/samples.ts';
 import { openService, type Service } from './service.ts';
 
 let service: Service;
@@ -104,8 +104,22 @@ describe('alerts', () => {
     const { status, json } = await service.call('GET', `/v1/alerts/${list.alerts[0].id}`);
     expect(status).toBe(200);
     expect(json).toEqual({ ...list.alerts[0], notifications: [] });
+    expect(json.issued).toEqual({ count: 0, used: 0, revoked: 0, tokens: [] });
     const missing = await service.call('GET', '/v1/alerts/al_none');
     expect([missing.status, missing.json]).toEqual([404, error('alert_not_found')]);
+  });
+
+  test('one alert says what else must be revoked', async () => {
+    await service.store.insert('lifecycle', [issueLine('tok_child', 'tok_i', { expiresAt: T0 + HOUR })], '');
+    await service.found(detection({ id: 'det_i', subject: { token: 'tok_i', lineage: 'tok_i', owner: 'acme' } }));
+    const { json: list } = await service.call('GET', '/v1/alerts?token=tok_i');
+    const { json } = await service.call('GET', `/v1/alerts/${list.alerts[0].id}`);
+    const [at, expires] = [T0, T0 + HOUR].map((time) => new Date(time).toISOString());
+    const child = { token: 'tok_child', owner: 'acme', issued_by: 'tok_i', at, expires_at: expires };
+    expect(json.issued).toEqual({
+      ...{ count: 1, used: 0, revoked: 0 },
+      tokens: [{ ...child, last_used: null, revoked_at: null }],
+    });
   });
 
   test('are acknowledged and resolved, with or without a note', async () => {
