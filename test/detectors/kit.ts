@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { type Lesson, teach } from '../../alerts/feedback.ts';
+import { encodeLogEntry } from '../../alerts/rows.ts';
 import { type BacktestResult, runBacktest } from '../../cli/backtest-run.ts';
 import { type Config, loadConfig } from '../../config/index.ts';
 import { createLogger, type Detection, systemClock } from '../../core/index.ts';
@@ -93,15 +94,14 @@ export async function taught(
   lesson: Partial<Lesson> & Pick<Lesson, 'verdict'>,
   now: number,
 ): Promise<void> {
-  const at = new Date(now).toISOString();
   await storeDetections(store, detections, now);
-  await store.insert(
-    'alert_log',
-    detections.map(({ id, subject: { token, lineage, owner }, severity }) =>
-      JSON.stringify([at, alert, 'opened', '', token, lineage, owner, id, at, severity, 'open', '', '', '', 0]),
-    ),
-    alert,
+  const folded = detections.map(({ id, detector, subject, severity, window }) =>
+    encodeLogEntry({
+      ...{ recordedAt: now, alert, kind: 'opened', subjectKey: '', subject, detection: id, detectionTime: window.to },
+      ...{ severity, status: 'open', note: '', by: '', resolvedAs: null, needed: 0, detector, detectedAt: now },
+    }),
   );
+  await store.insert('alert_log', folded, `${alert} ${now}`);
   await teach(store, alert, { until: null, since: null, ...lesson }, { note: '', by: 'test', now });
 }
 
