@@ -4,7 +4,7 @@ import { EXAMPLE_END, exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf } from './explain.ts';
 import { recalled } from './feedback.ts';
 import { callsBefore, type MetValue, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
-import { MOVE_MS, moves, type PlaceFacet, type Sighting, sightings } from './sightings.ts';
+import { moves, type PlaceFacet, type Sighting, sightings } from './sightings.ts';
 import { bringsNetwork, clientLook, combinedSurprise, lookAt, shared, weighKind, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
 import { countryName, duration, gradeOf, kindName, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
@@ -57,9 +57,11 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
   );
   if (fresh.length === 0) return [];
   const from = Math.min(...fresh.map((row) => row.value.met));
-  const countries = fresh.filter(({ facet }) => facet === 'country');
+  const arrivals = fresh
+    .filter(({ facet }) => facet === 'country')
+    .map(({ owner, lineage, home, value }) => ({ owner, lineage, home, country: value.value, met: value.met }));
   const { to } = scope.within;
-  const [seen, moving] = await Promise.all([
+  const [seen, moved] = await Promise.all([
     reads.read(sightings, {
       lineages: fresh.map((row) => row.lineage),
       facets: fresh.map((row) => row.facet),
@@ -68,19 +70,13 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
       from,
       to,
     }),
-    reads.read(moves, {
-      owners: countries.map((row) => row.owner),
-      lineages: countries.map((row) => row.lineage),
-      homes: countries.map((row) => row.home),
-      countries: countries.map((row) => row.value.value),
-      mets: countries.map((row) => row.value.met),
-      from: from - MOVE_MS,
-      to,
-    }),
+    moves(reads, arrivals, to),
   ]);
   const movedWith = ({ lineage, facet, value }: (typeof seen)[number]) =>
-    facet === 'kind' ? undefined : moving.find((row) => row.lineage === lineage && row.country === value)?.moved;
-  const rows = seen.map((row) => ({ ...row, moved: movedWith(row) ?? [] }));
+    facet === 'kind'
+      ? []
+      : ([...moved].find(([arrival]) => arrival.lineage === lineage && arrival.country === value)?.[1] ?? []);
+  const rows = seen.map((row) => ({ ...row, moved: movedWith(row) }));
   const concerned = new Set(fresh.map((row) => row.lineage));
   return novelty
     .filter(({ lineage }) => concerned.has(lineage))

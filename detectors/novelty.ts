@@ -133,6 +133,10 @@ const ownerLineages = defineQuery<
 );
 
 interface PeerParams extends Record<string, unknown> {
+  /** Each facet and value once, and the positions of the fresh values that ask about it; the first key is nobody's. */
+  keys: string[];
+  askers: number[][];
+  /** Fresh values, in step. */
   facets: Facet[];
   owners: string[];
   lineages: string[];
@@ -152,31 +156,29 @@ type PeerRow = Pick<MetValue, 'value' | 'peersBefore' | 'peersRecent' | 'fleetBe
 /** How peers stand to each fresh value: one row a fresh value. The arrays run in step. */
 const peers = defineQuery<PeerParams, PeerRow>(
   'novelty_peers',
-  `SELECT
-     fresh.facet AS facet,
-     fresh.lineage AS lineage,
-     fresh.value AS value,
-     countIf(known.owner = fresh.owner AND known.met < fresh.met - ${DAY_MS}) AS peers_before,
-     arraySort(groupArrayIf(100)(known.met, known.owner = fresh.owner AND known.met >= fresh.met - ${DAY_MS} AND known.met <= fresh.met + ${HOUR_MS})) AS peers_recent,
-     groupArraySortedIf(20)((known.met, known.lineage), known.owner = fresh.owner AND known.met <= fresh.met + ${HOUR_MS}) AS named,
-     countIf(known.owner != fresh.owner AND known.met <= fresh.met) AS fleet_before
+  `WITH {owners:Array(String)}[i] AS of, {mets:Array(Int64)}[i] AS at
+   SELECT
+     {facets:Array(String)}[i] AS fresh_facet,
+     {lineages:Array(String)}[i] AS fresh_lineage,
+     {values:Array(String)}[i] AS fresh_value,
+     countIf(owner = of AND met < at - ${DAY_MS}) AS peers_before,
+     arraySort(groupArrayIf(100)(met, owner = of AND met >= at - ${DAY_MS} AND met <= at + ${HOUR_MS})) AS peers_recent,
+     groupArraySortedIf(20)((met, lineage), owner = of AND met <= at + ${HOUR_MS}) AS named,
+     countIf(owner != of AND met <= at) AS fleet_before
    FROM (
-     SELECT pair.1 AS facet, pair.2 AS owner, pair.3 AS lineage, pair.4 AS value, pair.5 AS met
-     FROM (SELECT arrayJoin(arrayZip({facets:Array(String)}, {owners:Array(String)}, {lineages:Array(String)}, {values:Array(String)}, {mets:Array(Int64)})) AS pair)
-   ) AS fresh
-   INNER JOIN (
      SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
      FROM rollup_facets
      WHERE facet IN {facets:Array(String)} AND value IN {values:Array(String)}
        AND NOT has(arrayZip({leftFacets:Array(String)}, {leftLineages:Array(String)}, {leftValues:Array(String)}), (toString(facet), lineage, toString(value)))
      GROUP BY facet, owner, lineage, value
-   ) AS known ON known.facet = fresh.facet AND known.value = fresh.value
-   WHERE known.lineage != fresh.lineage
-   GROUP BY fresh.facet, fresh.lineage, fresh.value`,
+   )
+   ARRAY JOIN {askers:Array(Array(UInt32))}[transform(concat(facet, '\\n', value), {keys:Array(String)}, arrayEnumerate({keys:Array(String)}), 1)] AS i
+   WHERE lineage != {lineages:Array(String)}[i]
+   GROUP BY i`,
   (raw) => ({
-    facet: text(raw.facet) as Facet,
-    lineage: text(raw.lineage),
-    value: text(raw.value),
+    facet: text(raw.fresh_facet) as Facet,
+    lineage: text(raw.fresh_lineage),
+    value: text(raw.fresh_value),
     peersBefore: num(raw.peers_before),
     peersRecent: (raw.peers_recent as unknown[]).map(num),
     fleetBefore: num(raw.fleet_before),
@@ -360,9 +362,15 @@ async function askPeers(
   const rows: PeerRow[] = [];
   for (let i = 0; i < fresh.length; i += SLICE_VALUES) {
     const asked = fresh.slice(i, i + SLICE_VALUES);
-    const keys = new Set(asked.map(({ facet, value }) => `${facet}\n${value}`));
-    const left = malicious.filter(({ facet, value }) => keys.has(`${facet}\n${value}`));
+    const askers = new Map<string, number[]>([['', []]]);
+    for (const [at, { facet, value }] of asked.entries()) {
+      const key = `${facet}\n${value}`;
+      askers.set(key, [...(askers.get(key) ?? []), at + 1]);
+    }
+    const left = malicious.filter(({ facet, value }) => askers.has(`${facet}\n${value}`));
     const slice = await reads.read(peers, {
+      keys: [...askers.keys()],
+      askers: [...askers.values()],
       facets: asked.map(({ facet }) => facet),
       owners: asked.map(({ lineage }) => ownerOf.get(lineage) ?? ''),
       lineages: asked.map(({ lineage }) => lineage),

@@ -1,5 +1,6 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { HOUR_MS, OPEN_MS } from './baseline.ts';
+import type { Reads } from './contract.ts';
 
 /** PlaceFacet is where a token can arrive: a country, or a kind of network in a country that it knows. */
 export type PlaceFacet = 'country' | 'kind';
@@ -84,47 +85,85 @@ export const sightings = defineQuery<
   }),
 );
 
-/** MOVE_MS is how long a region may take to move: what runs once in hours comes last. */
-export const MOVE_MS = 6 * HOUR_MS;
+/** How long a region may take to move: what runs once in hours comes last. */
+const MOVE_MS = 6 * HOUR_MS;
 
-/** moves reads who else came to the same country from the same home (the country first seen). */
-export const moves = defineQuery<
-  {
-    owners: string[];
-    lineages: string[];
-    homes: string[];
-    countries: string[];
-    mets: number[];
-    from: number;
-    to: number;
-  },
-  { lineage: string; country: string; moved: number[] }
->(
-  'geo_moves',
-  `SELECT fresh.lineage AS lineage, fresh.country AS country, groupArraySorted(100)(mover.met) AS moved
-   FROM (
-     SELECT pair.1 AS owner, pair.2 AS lineage, pair.3 AS home, pair.4 AS country, pair.5 AS met
-     FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {homes:Array(String)}, {countries:Array(String)}, {mets:Array(Int64)})) AS pair)
-   ) AS fresh
-   INNER JOIN (
-     SELECT owner, home, came.1 AS country, came.2 AS met
-     FROM (
-       SELECT owner, lineage, argMin(value, at) AS home, groupArrayIf((value, at), has({countries:Array(String)}, value)) AS coming
-       FROM (
-         SELECT owner, lineage, toString(value) AS value, toUnixTimestamp64Milli(min(first_seen)) AS at
-         FROM rollup_facets
-         WHERE facet = 'country' AND (owner, lineage) IN (
-           SELECT owner, lineage FROM rollup_facets
-           WHERE facet = 'country' AND value IN {countries:Array(String)}
-           GROUP BY owner, lineage, value
-           HAVING min(first_seen) >= fromUnixTimestamp64Milli({from:Int64}) AND min(first_seen) <= fromUnixTimestamp64Milli({to:Int64}))
-         GROUP BY owner, lineage, value
-       )
-       GROUP BY owner, lineage
-     )
-     ARRAY JOIN coming AS came
-   ) AS mover ON mover.country = fresh.country AND mover.home = fresh.home
-   WHERE mover.owner != fresh.owner AND mover.met >= fresh.met - ${MOVE_MS} AND mover.met <= fresh.met + ${OPEN_MS}
-   GROUP BY fresh.lineage, fresh.country`,
-  (raw) => ({ lineage: text(raw.lineage), country: text(raw.country), moved: (raw.moved as unknown[]).map(num) }),
+/** Newcomers to one country that are looked at most, the first ones: a region that moves is known by far fewer. */
+const MAX_NEWCOMERS = 2_000;
+
+/** Others that are counted as moving along at most. */
+const MAX_MOVED = 100;
+
+interface Newcomer {
+  readonly owner: string;
+  readonly lineage: string;
+  readonly country: string;
+  /** Epoch milliseconds. */
+  readonly met: number;
+}
+
+const newcomers = defineQuery<{ countries: string[]; from: number; to: number }, Newcomer>(
+  'geo_newcomers',
+  `SELECT owner, lineage, value AS country, toUnixTimestamp64Milli(min(first_seen)) AS met
+   FROM rollup_facets
+   WHERE facet = 'country' AND value IN {countries:Array(String)}
+   GROUP BY owner, lineage, value
+   HAVING met >= {from:Int64} AND met <= {to:Int64}
+   ORDER BY met, lineage
+   LIMIT ${MAX_NEWCOMERS} BY country`,
+  (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage), country: text(raw.country), met: num(raw.met) }),
 );
+
+const homesOf = defineQuery<{ owners: string[]; lineages: string[] }, { owner: string; lineage: string; home: string }>(
+  'geo_homes',
+  `SELECT owner, lineage, argMin(value, first_seen) AS home
+   FROM rollup_facets
+   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND facet = 'country'
+   GROUP BY owner, lineage`,
+  (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage), home: text(raw.home) }),
+);
+
+/** Arrival is one lineage's first call from a country; `home` is the country that it was first seen in. */
+export interface Arrival extends Newcomer {
+  readonly home: string;
+}
+
+/**
+ * moves says for each arrival when lineages of other owners came from the same home to the same country, from MOVE_MS before it
+ * to OPEN_MS after it and not after `to`, sorted. Mostly nobody did, and that is one small question.
+ */
+export async function moves(reads: Reads, arrivals: readonly Arrival[], to: number): Promise<Map<Arrival, number[]>> {
+  if (arrivals.length === 0) return new Map();
+  const came = await reads.read(newcomers, {
+    countries: [...new Set(arrivals.map(({ country }) => country))],
+    from: Math.min(...arrivals.map(({ met }) => met)) - MOVE_MS,
+    to,
+  });
+  const alongOf = (arrival: Arrival) =>
+    came.filter(
+      ({ owner, country, met }) =>
+        country === arrival.country &&
+        owner !== arrival.owner &&
+        met >= arrival.met - MOVE_MS &&
+        met <= arrival.met + OPEN_MS,
+    );
+  const along = new Map(arrivals.map((arrival) => [arrival, alongOf(arrival)]));
+  const others = [...new Set([...along.values()].flat())];
+  const homes =
+    others.length === 0
+      ? []
+      : await reads.read(homesOf, {
+          owners: [...new Set(others.map(({ owner }) => owner))],
+          lineages: [...new Set(others.map(({ lineage }) => lineage))],
+        });
+  const homeOf = new Map(homes.map(({ owner, lineage, home }) => [`${owner}\n${lineage}`, home]));
+  return new Map(
+    [...along].map(([arrival, list]) => [
+      arrival,
+      list
+        .filter(({ owner, lineage }) => homeOf.get(`${owner}\n${lineage}`) === arrival.home)
+        .map(({ met }) => met)
+        .slice(0, MAX_MOVED),
+    ]),
+  );
+}
