@@ -14,7 +14,7 @@ const SLICE_VALUES = 200_000;
 export interface Note {
   /** see takes note of a call that is about to be stored. */
   see(row: UsageRow): void;
-  /** touched are the subjects of its calls; null when they are too many to name. */
+  /** touched are the subjects whose calls may tell more of an arrival in a new place; null when they are too many to name. */
   touched(): Subject[] | null;
   /** news are those of them that met something new; null when they are too many to name. */
   news(): Subject[] | null;
@@ -40,9 +40,24 @@ export interface News {
   size(): number;
 }
 
+/** How long after an arrival, by event time, calls may tell more of it: longer than any detector looks back. */
+const ARRIVAL_MS = 2 * 3_600_000;
+
+/** Stay is a place that a subject came to lately. */
+interface Stay {
+  readonly place: 'country' | 'kind';
+  readonly value: string;
+  /** First call from there, epoch milliseconds of event time. */
+  readonly at: number;
+  /** It was heard from elsewhere since. */
+  left: boolean;
+}
+
 interface Known {
   readonly subject: Subject;
   readonly values: Set<number>;
+  /** Places that it came to lately, as far as this process knows. */
+  stays: Stay[];
   /** Event time at which it last met something new, epoch milliseconds. */
   lastMet: number;
 }
@@ -67,6 +82,32 @@ function networkOf(asn: number, ip: string): string {
 function clientOf(userAgent: string): string {
   const slash = userAgent.indexOf('/');
   return slash < 0 ? userAgent : userAgent.slice(0, slash);
+}
+
+/** placesOf is the country and the kind of network of a call, the organisation's own way out as a place of its own. */
+function placesOf(row: UsageRow): { readonly country: string; readonly kind: string } {
+  return { country: row.networkKind === 'egress' ? 'egress' : row.country, kind: kindOf(row) };
+}
+
+/**
+ * tells says whether a call may tell more of an arrival: it is from the new place, or the first from elsewhere since. Of a subject
+ * that came to no new place as far as this process knows, every call may: another receiver may have heard it arrive.
+ */
+function tells(known: Known, row: UsageRow): boolean {
+  if (known.stays.length === 0) return true;
+  known.stays = known.stays.filter(({ at }) => row.time - at < ARRIVAL_MS);
+  const places = placesOf(row);
+  let telling = known.stays.length === 0;
+  for (const stay of known.stays) {
+    const value = places[stay.place];
+    if (value === '') continue;
+    if (value === stay.value) telling = true;
+    else if (!stay.left && row.time >= stay.at) {
+      stay.left = true;
+      telling = true;
+    }
+  }
+  return telling;
 }
 
 const valuesSize = defineQuery<Record<string, never>, number>(
@@ -120,7 +161,7 @@ export function createNews(): News {
     }
     let known = lineages.get(lineage);
     if (known === undefined) {
-      known = { subject: [owner, lineage], values: new Set(), lastMet: Number.NEGATIVE_INFINITY };
+      known = { subject: [owner, lineage], values: new Set(), stays: [], lastMet: Number.NEGATIVE_INFINITY };
       lineages.set(lineage, known);
     }
     return known;
@@ -142,12 +183,14 @@ export function createNews(): News {
   }
 
   function newsOf(known: Known, row: UsageRow): 'none' | 'met' | 'arrived' {
+    const places = placesOf(row);
     const endpoint = meet(known, 0, row.endpoint);
-    const egress = row.networkKind === 'egress';
-    const country = meet(known, 1, egress ? 'egress' : row.country);
-    const network = meet(known, 2, egress ? 'egress' : networkOf(row.asn, row.ip));
-    const kind = meet(known, 3, kindOf(row));
+    const country = meet(known, 1, places.country);
+    const network = meet(known, 2, row.networkKind === 'egress' ? 'egress' : networkOf(row.asn, row.ip));
+    const kind = meet(known, 3, places.kind);
     const client = meet(known, 4, clientOf(row.userAgent));
+    if (country) known.stays.push({ place: 'country', value: places.country, at: row.time, left: false });
+    if (kind) known.stays.push({ place: 'kind', value: places.kind, at: row.time, left: false });
     if (endpoint || country || network || kind || client) {
       if (row.time > known.lastMet) known.lastMet = row.time;
       return country || kind ? 'arrived' : 'met';
@@ -167,7 +210,7 @@ export function createNews(): News {
         see(row) {
           if (size > MAX_VALUES) forget();
           const known = knownOf(row.owner, row.lineage);
-          touched.add(known);
+          if (tells(known, row)) touched.add(known);
           const what = newsOf(known, row);
           if (what !== 'none') news.add(known);
           if (what === 'arrived') arrived.add(known);

@@ -12,7 +12,7 @@ export interface BatchEntry {
   readonly maxTime: number;
   readonly usage: number;
   readonly lifecycle: number;
-  /** Subjects of its calls; null when they are too many to name. */
+  /** Subjects whose calls may tell more of an arrival in a new place; null when they are too many to name. */
   readonly touched: readonly Subject[] | null;
   /** Those of them that met an endpoint, place or client which their receiver had not seen of them; null when they are too many to name. */
   readonly news: readonly Subject[] | null;

@@ -35,6 +35,60 @@ function call(fields: Partial<UsageRow> = {}): UsageRow {
   };
 }
 
+describe('who was touched', () => {
+  /** What one more call says: whether the subject's arrival may be judged anew by it. */
+  const touches = (news: ReturnType<typeof createNews>, row: UsageRow) => {
+    const note = news.note();
+    note.see(row);
+    return (note.touched() ?? []).length > 0;
+  };
+  const home = (at: number) => call({ time: AT + at });
+  const abroad = (at: number) => call({ time: AT + at, country: 'BR' });
+
+  test('is everybody who calls, while nobody is known to have arrived anywhere: another receiver may know', () => {
+    const news = createNews();
+    const from = AT + 3 * HOUR_MS;
+    expect([touches(news, home(0)), touches(news, call({ time: from }))]).toEqual([true, true]);
+    expect(touches(news, call({ time: from + 1 }))).toBe(true);
+  });
+
+  test('is who came to a new place, by each call from there and by the first from elsewhere since, and no longer by others', () => {
+    const news = createNews();
+    const day = 24 * HOUR_MS;
+    touches(news, home(0));
+    const calls = [
+      { row: abroad(day), telling: true },
+      { row: abroad(day + 1), telling: true },
+      // Late: from before it arrived.
+      { row: home(day - 1), telling: false },
+      { row: call({ time: AT + day + 2, country: '' }), telling: false },
+      { row: home(day + 3), telling: true },
+      { row: home(day + 4), telling: false },
+      { row: abroad(day + 5), telling: true },
+      { row: home(day + 6), telling: false },
+      // What came so long after it says nothing of the arrival: only that nothing is known of another.
+      { row: home(day + 3 * HOUR_MS), telling: true },
+    ];
+    expect(calls.map(({ row }) => touches(news, row))).toEqual(calls.map(({ telling }) => telling));
+  });
+
+  test('two places are told apart (an arrival itself is news already), and a memory that was thrown away knows of neither', () => {
+    const news = createNews();
+    const day = 24 * HOUR_MS;
+    touches(news, home(0));
+    const calls = [
+      abroad(day),
+      home(day + 1),
+      call({ time: AT + day + 2, country: 'JP' }),
+      home(day + 3),
+      home(day + 4),
+    ];
+    expect(calls.map((row) => touches(news, row))).toEqual([true, true, false, true, false]);
+    news.forget();
+    expect(touches(news, home(day + 5))).toBe(true);
+  });
+});
+
 describe('what a batch says about its subjects', () => {
   const told = (news: ReturnType<typeof createNews>, ...rows: UsageRow[]) => {
     const note = news.note();
