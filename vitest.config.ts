@@ -32,7 +32,7 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: Math.min(4, Math.max(2, availableParallelism())),
     globalSetup: ['scripts/vitest-setup.mjs'],
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     teardownTimeout: 15_000,
   },

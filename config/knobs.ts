@@ -95,7 +95,7 @@ export const KNOBS = {
   'ingest.linger': knob(
     duration(1, 10_000),
     '250ms',
-    'or this long after its first row; at once, so often at most, when a page may follow from it. More of it means fewer, larger inserts and later answers.',
+    'or this long after its first row; at once, ten times a second at most, when a page may follow from it. More of it means fewer, larger inserts and later answers.',
   ),
   'ingest.body_limit': knob(size(KIB, 4 * GIB), '64MiB', 'Limit of one request, after decompression; above it: 413.'),
   'ingest.line_limit': knob(size(64, 16 * MIB), '1MiB', 'Limit of one line; a longer one is rejected by itself.'),

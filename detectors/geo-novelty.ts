@@ -3,7 +3,17 @@ import { defineDetector, type Finding, type Params, type Reads, type Scope } fro
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf } from './explain.ts';
 import { recalled } from './feedback.ts';
-import { callsBefore, type MetValue, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
+import {
+  callsBefore,
+  type MetValue,
+  metFacts,
+  type NoveltyFacts,
+  noveltyFacts,
+  type OwnValue,
+  peersAt,
+  tokenAt,
+} from './novelty.ts';
+import type { Facet } from './prior.ts';
 import { moves, type PlaceFacet, type Sighting, sightings } from './sightings.ts';
 import { bringsNetwork, clientLook, combinedSurprise, lookAt, shared, weighKind, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
@@ -49,11 +59,13 @@ const CALLS_SHAPE = 2;
 
 async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
   const open = scope.within.from - OPEN_MS;
-  const novelty = await noveltyFacts(reads, scope);
-  const fresh = novelty.flatMap((facts) =>
+  const fresh = (await metFacts(reads, scope)).flatMap((facts) =>
     newPlaces(facts)
       .filter(({ value }) => value.met >= open)
-      .map(({ facet, value }) => ({ ...facts, home: facts.values.country[0]?.value ?? '', facet, value })),
+      .map(({ facet, value }) => ({
+        ...{ owner: facts.owner, lineage: facts.lineage, home: facts.values.country[0]?.value ?? '' },
+        ...{ facet, value },
+      })),
   );
   if (fresh.length === 0) return [];
   const from = Math.min(...fresh.map((row) => row.value.met));
@@ -61,7 +73,8 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
     .filter(({ facet }) => facet === 'country')
     .map(({ owner, lineage, home, value }) => ({ owner, lineage, home, country: value.value, met: value.met }));
   const { to } = scope.within;
-  const [seen, moved] = await Promise.all([
+  const [novelty, seen, moved] = await Promise.all([
+    noveltyFacts(reads, scope),
     reads.read(sightings, {
       lineages: fresh.map((row) => row.lineage),
       facets: fresh.map((row) => row.facet),
@@ -84,7 +97,9 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
 }
 
 /** newPlaces are the countries met after the first, and the kinds of networks that came with a new network and no new country. */
-function newPlaces(facts: NoveltyFacts): { facet: PlaceFacet; value: MetValue }[] {
+function newPlaces<V extends OwnValue | MetValue>(facts: {
+  readonly values: Readonly<Record<Facet, readonly V[]>>;
+}): { facet: PlaceFacet; value: V }[] {
   const countries = facts.values.country.slice(1);
   const kinds = facts.values.kind
     .slice(1)

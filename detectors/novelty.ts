@@ -7,7 +7,6 @@ import {
   type Feedback,
   feedbackFor,
   type Said,
-  type UsedAgain,
   usedAgain,
   valueKey,
   valuesAsSaid,
@@ -34,6 +33,21 @@ export interface MetValue {
   readonly said?: Said;
   /** The first of the owner's other lineages that met it, with when, to name them. */
   readonly peers: readonly { readonly lineage: string; readonly met: number }[];
+}
+
+/** OwnValue is one value that a lineage met, whoever else did. */
+export type OwnValue = Omit<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> & {
+  readonly facet: Facet;
+};
+
+/** MetFacts is what one lineage has met of every facet. */
+export interface MetFacts {
+  readonly owner: string;
+  readonly lineage: string;
+  /** As in NoveltyFacts. */
+  readonly inheritedFrom: readonly string[];
+  /** All values met, by first meeting. */
+  readonly values: Readonly<Record<Facet, readonly OwnValue[]>>;
 }
 
 /** NoveltyFacts is what one lineage has met of every facet, with what its peers make of the new part. */
@@ -193,29 +207,25 @@ const SLICE_LINEAGES = 250;
 /** Fresh values asked about in one query, for the same reason. */
 const SLICE_VALUES = 1_000;
 
-/** Spoken is what people said, and what was used again after it. */
-interface Spoken {
-  readonly feedback: Feedback;
-  readonly again: ReadonlyMap<string, UsedAgain>;
+/** once asks one question of a scope however many detectors want the answer. */
+function once<T>(ask: (reads: Reads, scope: Scope) => Promise<T>): (reads: Reads, scope: Scope) => Promise<T> {
+  const asked = new WeakMap<Scope, Promise<T>>();
+  return (reads, scope) => {
+    let answer = asked.get(scope);
+    if (answer === undefined) {
+      answer = ask(reads, scope);
+      asked.set(scope, answer);
+    }
+    return answer;
+  };
 }
-
-const gathered = new WeakMap<Scope, Promise<NoveltyFacts[]>>();
 
 /**
- * noveltyFacts gathers the facts of every lineage of the scope that met a new value of any facet within an hour before the
- * scope's events or in them: a few rows in steady state, however long the history. Lineages without a baseline yet are left
- * out unless they are in a rush. Asked for several times with one scope, it looks once.
+ * metFacts gathers what every lineage of the scope has met that met a new value of any facet within an hour before the scope's
+ * events or in them: a few rows in steady state, however long the history. Lineages without a baseline yet are left out
+ * unless they are in a rush.
  */
-export function noveltyFacts(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
-  let facts = gathered.get(scope);
-  if (facts === undefined) {
-    facts = gather(reads, scope);
-    gathered.set(scope, facts);
-  }
-  return facts;
-}
-
-async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
+export const metFacts = once(async (reads, scope): Promise<MetFacts[]> => {
   const { subjects } = scope;
   if (scope.usage === 0) return [];
   const fresh = scope.within.from - OPEN_MS;
@@ -243,51 +253,69 @@ async function gather(reads: Reads, scope: Scope): Promise<NoveltyFacts[]> {
   // Those that are named met something new: most are candidates, and what they met tells without another question.
   const isWanted = (lineage: string, values: readonly Met[]) =>
     subjects === null || spokenOf.has(lineage) || isCandidate(lineage, values, bounds);
-  const facts: NoveltyFacts[] = [];
-  for (let i = 0; i < asked.length; i += SLICE_LINEAGES) {
-    const slice = asked.slice(i, i + SLICE_LINEAGES);
-    facts.push(...(await gatherSlice(reads, scope, fresh, slice, { feedback, again }, isWanted)));
-  }
-  return facts;
-}
-
-async function gatherSlice(
-  reads: Reads,
-  scope: Scope,
-  fresh: number,
-  asked: readonly Candidate[],
-  { feedback, again }: Spoken,
-  isWanted: (lineage: string, values: readonly Met[]) => boolean,
-): Promise<NoveltyFacts[]> {
-  const fleet = await fleetAt(reads, scope.within.from, scope.now);
-  const paramsOf = (of: readonly Candidate[]): LineageParams => ({
-    owners: [...new Set(of.map(({ owner }) => owner))],
-    lineages: [...new Set(of.flatMap(({ lineage }) => [lineage, ...predecessorsOf(fleet.successions, lineage)]))],
-  });
-  const metBy = grouped(await reads.read(metValues, paramsOf(asked)), (value) => value.lineage);
-  const found = asked.filter(({ lineage }) => isWanted(lineage, metBy.get(lineage) ?? []));
-  if (found.length === 0) return [];
-  const inherits = new Map(found.map(({ lineage }) => [lineage, predecessorsOf(fleet.successions, lineage)]));
-  const params = paramsOf(found);
-  const ownerOf = new Map(found.map((row) => [row.lineage, row.owner]));
-  const wordsOf = (lineage: string) => feedback.ofLineage.get(lineage) ?? [];
   // What a predecessor did later in the day was not known when the day began.
   const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
-  const ownValues = new Map(
-    [...metBy].map(([lineage, list]) => [lineage, valuesAsSaid(list, wordsOf(lineage), again)]),
-  );
-  const valuesOf = new Map(
-    found.map(({ lineage }) => {
-      const inherited = (inherits.get(lineage) ?? []).flatMap((one) => ownValues.get(one) ?? []);
-      return [lineage, inheritValues(ownValues.get(lineage) ?? [], inherited, day)];
-    }),
-  );
+  const facts: MetFacts[] = [];
+  for (let i = 0; i < asked.length; i += SLICE_LINEAGES) {
+    const slice = asked.slice(i, i + SLICE_LINEAGES);
+    const inherits = new Map(slice.map(({ lineage }) => [lineage, predecessorsOf(successions, lineage)]));
+    const met = grouped(await reads.read(metValues, lineageParams(slice, inherits)), (value) => value.lineage);
+    const own = new Map(
+      [...met].map(([lineage, list]) => [lineage, valuesAsSaid(list, feedback.ofLineage.get(lineage) ?? [], again)]),
+    );
+    for (const { owner, lineage } of slice) {
+      if (!isWanted(lineage, met.get(lineage) ?? [])) continue;
+      const inheritedFrom = inherits.get(lineage) ?? [];
+      const inherited = inheritedFrom.flatMap((one) => own.get(one) ?? []);
+      const values = grouped(inheritValues(own.get(lineage) ?? [], inherited, day), (value) => value.facet);
+      facts.push({
+        owner,
+        lineage,
+        inheritedFrom,
+        values: Object.fromEntries(
+          FACETS.map((facet) => [facet, withoutEgress(values.get(facet) ?? [])]),
+        ) as unknown as Record<Facet, OwnValue[]>,
+      });
+    }
+  }
+  return facts;
+});
+
+function lineageParams(of: readonly Candidate[], inherits: ReadonlyMap<string, readonly string[]>): LineageParams {
+  return {
+    owners: [...new Set(of.map(({ owner }) => owner))],
+    lineages: [...new Set(of.flatMap(({ lineage }) => [lineage, ...(inherits.get(lineage) ?? [])]))],
+  };
+}
+
+/** noveltyFacts adds to what the lineages met their activity, and what their peers make of the new part. */
+export const noveltyFacts = once(async (reads, scope): Promise<NoveltyFacts[]> => {
+  const met = await metFacts(reads, scope);
+  const facts: NoveltyFacts[] = [];
+  for (let i = 0; i < met.length; i += SLICE_LINEAGES)
+    facts.push(...(await addPeers(reads, scope, met.slice(i, i + SLICE_LINEAGES))));
+  return facts;
+});
+
+async function addPeers(reads: Reads, scope: Scope, met: readonly MetFacts[]): Promise<NoveltyFacts[]> {
+  const [feedback, fleet] = await Promise.all([
+    feedbackFor(reads, scope),
+    fleetAt(reads, scope.within.from, scope.now),
+  ]);
+  const params = lineageParams(met, new Map(met.map(({ lineage, inheritedFrom }) => [lineage, inheritedFrom])));
+  const wordsOf = (lineage: string) => feedback.ofLineage.get(lineage) ?? [];
+  const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
   // The day before is asked about too: a walk is judged by all that it met.
-  const freshValues = [...valuesOf.values()].flatMap((list) =>
-    list.filter((value) => value.met >= fresh - DAY_MS).slice(-MAX_FRESH_VALUES),
+  const since = scope.within.from - OPEN_MS - DAY_MS;
+  const fresh = met.flatMap(({ owner, lineage, values }) =>
+    FACETS.flatMap((facet) => values[facet])
+      .filter((value) => value.met >= since)
+      .sort((a, b) => a.met - b.met)
+      .slice(-MAX_FRESH_VALUES)
+      .map(({ facet, value, met }) => ({ owner, lineage, facet, value, met })),
   );
   const [peerRows, active, lineages] = await Promise.all([
-    askPeers(reads, freshValues, ownerOf, feedback),
+    askPeers(reads, fresh, feedback),
     reads.read(activity, params),
     reads.read(ownerLineages, { owners: params.owners }),
   ]);
@@ -300,35 +328,32 @@ async function gatherSlice(
   );
   const lineagesOf = grouped(lineages, (row) => row.owner);
   const idle = { hours: [], calls: [] };
-  return found.map(({ owner, lineage }) => {
-    const inheritedFrom = inherits.get(lineage) ?? [];
+  return met.map(({ owner, lineage, inheritedFrom, values }) => {
     const used = inheritActivity(
       activeOf.get(lineage) ?? idle,
       inheritedFrom.map((one) => activeOf.get(one) ?? idle),
       day,
     );
-    const met = grouped(
-      (valuesOf.get(lineage) ?? []).map((value) => {
-        const known = peersOf.get(`${value.facet}\n${lineage}\n${value.value}`);
-        return {
-          ...value,
-          peersBefore: known?.peersBefore ?? 0,
-          peersRecent: known?.peersRecent ?? [],
-          fleetBefore: known?.fleetBefore ?? 0,
-          peers: known?.peers ?? [],
-        };
-      }),
-      (value) => value.facet,
-    );
+    const withPeers = (value: OwnValue): MetValue => {
+      const known = peersOf.get(`${value.facet}\n${lineage}\n${value.value}`);
+      return {
+        ...value,
+        peersBefore: known?.peersBefore ?? 0,
+        peersRecent: known?.peersRecent ?? [],
+        fleetBefore: known?.fleetBefore ?? 0,
+        peers: known?.peers ?? [],
+      };
+    };
     const family = lineagesOf.get(owner) ?? [];
     const own = new Set([lineage, ...inheritedFrom]);
     return {
       owner,
       lineage,
       tokens: family.find((row) => row.lineage === lineage)?.tokens ?? [],
-      values: Object.fromEntries(
-        FACETS.map((facet) => [facet, withoutEgress(met.get(facet) ?? [])]),
-      ) as unknown as Record<Facet, MetValue[]>,
+      values: Object.fromEntries(FACETS.map((facet) => [facet, values[facet].map(withPeers)])) as unknown as Record<
+        Facet,
+        MetValue[]
+      >,
       activeHours: used.hours,
       hourlyCalls: used.calls,
       peersSince: family.filter((row) => !own.has(row.lineage)).map((row) => row.tokens[0]?.since ?? 0),
@@ -350,14 +375,9 @@ function withoutEgress<T extends { readonly facet: Facet; readonly value: string
 
 const PLACE_FACETS: ReadonlySet<Facet> = new Set(['country', 'network', 'kind']);
 
-type FreshValue = Pick<MetValue, 'value' | 'met'> & { readonly facet: Facet; readonly lineage: string };
+type FreshValue = Pick<OwnValue, 'facet' | 'value' | 'met'> & Candidate;
 
-async function askPeers(
-  reads: Reads,
-  fresh: readonly FreshValue[],
-  ownerOf: ReadonlyMap<string, string>,
-  feedback: Feedback,
-) {
+async function askPeers(reads: Reads, fresh: readonly FreshValue[], feedback: Feedback) {
   const malicious = feedback.words.filter(({ verdict }) => verdict === 'malicious');
   const rows: PeerRow[] = [];
   for (let i = 0; i < fresh.length; i += SLICE_VALUES) {
@@ -372,7 +392,7 @@ async function askPeers(
       keys: [...askers.keys()],
       askers: [...askers.values()],
       facets: asked.map(({ facet }) => facet),
-      owners: asked.map(({ lineage }) => ownerOf.get(lineage) ?? ''),
+      owners: asked.map(({ owner }) => owner),
       lineages: asked.map(({ lineage }) => lineage),
       values: asked.map(({ value }) => value),
       mets: asked.map(({ met }) => met),

@@ -73,8 +73,11 @@ const classOf = (kind: string): string => CLASS_OF_KIND[kind] ?? 'people';
 const WEIGHT_SAME_CLASS = 0.35;
 
 /** bringsNetwork tells whether a value came with a network that was new itself: lists and databases rename kinds overnight, and that is no news. */
-export function bringsNetwork(facts: Pick<NoveltyFacts, 'values'>, value: Pick<MetValue, 'met'>): boolean {
-  return facts.values.network.some((network, i) => i > 0 && network.met === value.met);
+export function bringsNetwork(
+  { values }: { readonly values: { readonly network: readonly Pick<MetValue, 'met'>[] } },
+  value: Pick<MetValue, 'met'>,
+): boolean {
+  return values.network.some((network, i) => i > 0 && network.met === value.met);
 }
 
 /** weighKind weighs a kind of network as a place, less where the lineage knows its class, not at all without a new network. */

@@ -2,13 +2,16 @@ import type { Clock } from '../core/index.ts';
 import type { Part } from './part.ts';
 import type { LineCounts } from './result.ts';
 
+/** Time between two batches that leave early. */
+export const HURRY_MS = 100;
+
 /** BatcherOptions say when a batch is full. */
 export interface BatcherOptions {
   readonly rows: number;
   readonly bytes: number;
   /** Time from a batch's first part until it leaves. */
   readonly lingerMs: number;
-  /** A part that a page may follow from: its batch leaves at once, but one in `lingerMs` at most, so that a flood of them does not make many small inserts. */
+  /** A part that a page may follow from: its batch leaves at once, but one in HURRY_MS at most, so that a flood of them does not make many small inserts. */
   readonly urgent: (part: Part) => boolean;
   /** Batches that are being stored at once; while there are that many, the open one goes on filling. */
   readonly storesAtOnce: number;
@@ -108,7 +111,7 @@ export function createBatcher(options: BatcherOptions): Batcher {
       if (batch.rows >= options.rows || batch.bytes >= options.bytes) {
         close(batch);
         pump();
-      } else if (clock.now() - hurriedAt >= lingerMs && urgent(part)) {
+      } else if (clock.now() - hurriedAt >= HURRY_MS && urgent(part)) {
         hurriedAt = clock.now();
         batch.due = true;
         pump();

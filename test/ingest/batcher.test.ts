@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { systemClock } from '../../core/index.ts';
-import { createBatcher } from '../../ingest/batcher.ts';
+import { createBatcher, HURRY_MS } from '../../ingest/batcher.ts';
 import type { Part } from '../../ingest/part.ts';
 import { type LineCounts, NO_LINES } from '../../ingest/result.ts';
 
@@ -71,16 +71,16 @@ test('a batch with something urgent leaves at once, with all that it holds; but 
   const { calls, store } = gate();
   const clock = { at: 0, now: () => clock.at };
   const urgent = ({ id }: Part) => id.startsWith('urgent');
-  const batcher = createBatcher({ ...LIMITS, rows: 100, lingerMs: 1000, storesAtOnce: 9, clock, urgent, store });
+  const batcher = createBatcher({ ...LIMITS, rows: 100, storesAtOnce: 9, clock, urgent, store });
   const add = (id: string) => void batcher.add((at) => part(id, at, ['x']));
   add('a');
   expect(calls.length).toBe(0);
   add('urgent 1');
   expect(calls.map(({ ids }) => ids)).toEqual([['a', 'urgent 1']]);
-  clock.at = 999;
+  clock.at = HURRY_MS - 1;
   add('urgent 2');
   expect(calls.length).toBe(1);
-  clock.at = 1000;
+  clock.at = HURRY_MS;
   add('urgent 3');
   expect(calls[1]?.ids).toEqual(['urgent 2', 'urgent 3']);
 });
@@ -90,7 +90,7 @@ test('what is urgent leaves as soon as the store has room for it', async () => {
   const clock = { at: 0, now: () => clock.at };
   const batcher = createBatcher({ ...LIMITS, rows: 100, clock, urgent: () => true, store });
   void batcher.add((at) => part('a', at, ['x']));
-  clock.at = LIMITS.lingerMs;
+  clock.at = HURRY_MS;
   void batcher.add((at) => part('b', at, ['x']));
   expect(calls.map(({ ids }) => ids)).toEqual([['a']]);
   calls[0]?.open();
