@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS rollup_facets
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, facet, value)
-SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20, index_granularity = 1024;
+SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
 
 -- Calls through the organisation's own way out count as one place, `egress`, wherever its addresses are; a kind is `other` where the
 -- network is known and nothing tells its kind.
@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS rollup_hours
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, hour)
-SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20, index_granularity = 1024;
+SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_hours_mv TO rollup_hours AS
 SELECT
@@ -124,7 +124,7 @@ CREATE TABLE IF NOT EXISTS rollup_places
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, day, latitude, longitude)
-SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 1024;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_places_mv TO rollup_places AS
 SELECT
