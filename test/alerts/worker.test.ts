@@ -396,6 +396,22 @@ describe('a crash anywhere', () => {
 });
 
 describe('delivery', () => {
+  it('says the same, whether the process that opened the alert sends it or another that has to read it', async () => {
+    const messages: unknown[] = [];
+    for (const sender of ['opener', 'other']) {
+      const bench = await openBench();
+      await bench.found(detection(), geoDetection());
+      const { enqueued } = await bench.alerts.runOnce();
+      expect(enqueued).toHaveLength(1);
+      await (sender === 'opener' ? bench.alerts : bench.another()).deliver(enqueued[0] as never, 1);
+      messages.push(JSON.parse(receiver.requests.at(-1)?.body ?? ''));
+    }
+    expect(messages[0]).toEqual(messages[1]);
+    expect(messages[0]).toMatchObject({
+      data: { severity: 'critical', detections: [{ id: 'det_1' }, { id: 'det_2' }] },
+    });
+  });
+
   const enqueuedOf = async (bench: Bench) => {
     await bench.found(detection());
     const { enqueued } = await bench.alerts.runOnce();
