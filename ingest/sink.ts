@@ -34,13 +34,14 @@ export interface Sink {
 
 /** createSink makes the sink over a store and the queues. */
 export function createSink({ store, queues, news, log, metrics }: SinkContext): Sink {
-  /** insertSafely stores rows and returns the positions of those that the engine refuses, found by halving. */
+  /** insertSafely stores rows and returns the positions of those that the engine refuses twice, found by halving. */
   async function insertSafely(
     table: TableName,
     lines: readonly string[],
     token: string,
     offset: number,
     budget: { inserts: number },
+    again: boolean,
   ): Promise<number[]> {
     try {
       budget.inserts--;
@@ -49,16 +50,20 @@ export function createSink({ store, queues, news, log, metrics }: SinkContext): 
     } catch (error) {
       if (!(error instanceof TokenwatchError) || error.kind !== 'poison') throw error;
       log.warn({ table, rows: lines.length, code: error.code, error: error.message }, 'The engine refused rows.');
+      // Halves are stored under tokens of their own: of an insert that stopped half way they would store again what is there.
+      if (!again && lines.length > 1) return insertSafely(table, lines, token, offset, budget, true);
       if (lines.length === 1 || budget.inserts <= 0) return lines.map((_, i) => offset + i);
       const middle = lines.length >> 1;
-      const left = await insertSafely(table, lines.slice(0, middle), `${token}.0`, offset, budget);
-      const right = await insertSafely(table, lines.slice(middle), `${token}.1`, offset + middle, budget);
+      const left = await insertSafely(table, lines.slice(0, middle), `${token}.0`, offset, budget, true);
+      const right = await insertSafely(table, lines.slice(middle), `${token}.1`, offset + middle, budget, true);
       return [...left, ...right];
     }
   }
 
   const insert = (table: TableName, lines: readonly string[], token: string): Promise<number[]> =>
-    lines.length === 0 ? Promise.resolve([]) : insertSafely(table, lines, token, 0, { inserts: ISOLATION_LIMIT });
+    lines.length === 0
+      ? Promise.resolve([])
+      : insertSafely(table, lines, token, 0, { inserts: ISOLATION_LIMIT }, false);
 
   return {
     async persist(batch) {

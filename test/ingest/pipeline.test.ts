@@ -251,6 +251,22 @@ describe('what the engine refuses for good', () => {
     expect(await receiver.post(body)).toMatchObject({ body: { accepted: 38, rejected: 2, duplicate: true } });
   });
 
+  test('is not what was refused once only: the rows that were stored by then are not stored again', async () => {
+    let refused = false;
+    const insert: Insert = async (table, lines, token) => {
+      await engines.store.insert(table, lines, token);
+      if (table !== 'events' || refused) return;
+      refused = true;
+      throw new TokenwatchError('store_refused_rows', 'poison', 'ClickHouse refused the rows of a view.');
+    };
+    const receiver = await start({ ingestStore: { insert } });
+    const body = ndjson(Array.from({ length: 8 }, (_, i) => event({ token: 'tok_once', request_id: `once${i}` })));
+    expect(await receiver.post(body)).toMatchObject({ status: 200, body: { accepted: 8, rejected: 0 } });
+    expect(await stored(engines.store, 'tok_once')).toBe(8);
+    const [rolled] = await rows(engines.store, "SELECT sum(calls) AS calls FROM tokens WHERE token = 'tok_once'");
+    expect(Number(rolled?.calls)).toBe(8);
+  });
+
   test('costs a bounded number of inserts when it is everything', async () => {
     let inserts = 0;
     const insert: Insert = async (table, lines, token) => {
