@@ -31,7 +31,8 @@ export default defineConfig({
     ],
     // A process per file: the embedded engine allows one data directory per process.
     pool: 'forks',
-    maxWorkers: Math.min(4, Math.max(2, availableParallelism())),
+    // One more than there are processors: a third of the time the system tests wait for processes of their own.
+    maxWorkers: Math.min(4, availableParallelism() + 1),
     globalSetup: ['scripts/vitest-setup.mjs'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
