@@ -9,7 +9,7 @@ const known = defineQuery<{ ids: string[] }, string>(
 );
 
 /** encodeDetection writes a row of `detections` as one JSONCompactEachRow line. */
-function encodeDetection(d: Detection, detectedAt: number): string {
+export function encodeDetection(d: Detection, detectedAt: number): string {
   return JSON.stringify([
     d.id,
     d.detector,

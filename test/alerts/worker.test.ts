@@ -5,6 +5,7 @@ import { type Alerts, openAlerts } from '../../alerts/index.ts';
 import { foldNew } from '../../alerts/run.ts';
 import type { AlertsConfig, ChannelConfig } from '../../config/index.ts';
 import { type Clock, createLogger, createMetrics, type Detection, TokenwatchError } from '../../core/index.ts';
+import { encodeDetection } from '../../detectors/findings.ts';
 import { NOTIFY_ATTEMPTS, type Queues, RetryLater } from '../../queues/index.ts';
 import type { Store } from '../../store/index.ts';
 import { openTestQueues } from '../kit/redis.ts';
@@ -95,28 +96,6 @@ async function openBench(config: Partial<AlertsConfig> = {}): Promise<Bench> {
     },
   };
 }
-
-const iso = (time: number) => new Date(time).toISOString();
-const encodeDetection = (d: Detection, detectedAt: number) =>
-  JSON.stringify([
-    d.id,
-    d.detector,
-    d.subject.token,
-    d.subject.lineage,
-    d.subject.owner,
-    d.severity,
-    d.title,
-    d.summary,
-    iso(d.window.from),
-    iso(d.window.to),
-    JSON.stringify(d.observed),
-    JSON.stringify(d.expected),
-    d.surprise,
-    d.state,
-    JSON.stringify(d.evidence),
-    d.sql,
-    iso(detectedAt),
-  ]);
 
 const page = { limit: 50 };
 const only = async (alerts: Alerts) => {
