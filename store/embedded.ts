@@ -94,11 +94,11 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
   const all: Lane[] = [];
   try {
     if (wasKilled(path)) forgetUnfinished(path);
-    openHere.add(path);
     for (let i = 0; i < EMBEDDED_CONNECTIONS; i++) {
       const lane = connect();
       const { client } = lane;
       all.push(lane);
+      openHere.add(path);
       if (i === 0) {
         await requireVersion(await versionOf(client));
         await client.command({ query: `CREATE DATABASE IF NOT EXISTS ${database}` });
@@ -184,7 +184,7 @@ function pidIn(path: string): number {
   return Number(/^PID: (\d+)/m.exec(readFileSync(join(path, 'status'), 'utf8'))?.[1] ?? 0);
 }
 
-/** Directories that this process has opened: the engine keeps them open until the process ends. */
+/** Directories that this process has opened: a lock file with our number in it is our own there. */
 const openHere = new Set<string>();
 
 /** wasKilled tells that a data directory is open to nobody, and was left without being closed. */

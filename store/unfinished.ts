@@ -4,8 +4,8 @@ import { join } from 'node:path';
 /** An insert that a crash can have cut short is among the last of its table: there are far fewer at once. */
 const LAST_INSERTS = 64;
 
-/** A part's name: partition, first and last insert that it holds, level of merging. */
-const PART = /^(.+)_(\d+)_(\d+)_\d+$/;
+/** A part's name: partition, first and last insert that it holds, level of merging, and the mutation that it went through, if any. */
+const PART = /^([^_]+)_(\d+)_(\d+)_\d+(?:_\d+)?$/;
 
 /**
  * forgetUnfinished makes the embedded engine forget the tokens of inserts whose rows a crash kept out, so that their retries
@@ -46,10 +46,7 @@ export function forgetUnfinished(path: string): string[] {
 
 function rangeOf(name: string): { partition: string; first: number; last: number }[] {
   const [, partition = '', first, last] = PART.exec(name) ?? [];
-  // What was being written carries a prefix.
-  return first === undefined || name.startsWith('tmp') || name.startsWith('delete_tmp')
-    ? []
-    : [{ partition, first: Number(first), last: Number(last) }];
+  return first === undefined ? [] : [{ partition, first: Number(first), last: Number(last) }];
 }
 
 function tablesOf(path: string): string[] {

@@ -69,7 +69,7 @@ describe('what is there is remembered', () => {
 
   test('as its own part, and as one that was merged', () => {
     const log = ['1\tall_3_3_0\tall_a', '1\tall_9_9_1\tall_b', '1\t20260921_4_4_0\t20260921_c', '2\tall_5_5_0\tall_d'];
-    const { root, file } = tableOf(['all_1_7_2', 'all_9_9_1', '20260921_4_4_0_77'.slice(0, -3)], log);
+    const { root, file } = tableOf(['all_1_7_2', 'all_9_9_1', '20260921_4_4_0_77'], log);
     expect(forgetUnfinished(root)).toEqual([]);
     expect(readFileSync(file, 'utf8')).toBe(log.map((line) => `${line}\n`).join(''));
   });
@@ -82,6 +82,23 @@ describe('what is there is remembered', () => {
     expect(forgetUnfinished(root)).toEqual(['all_4_4_0']);
     expect(readFileSync(file, 'utf8')).toBe('1\tall_2_2_0\tall_b\n');
     expect(readdirSync(join(file, '..'))).toHaveLength(2);
+  });
+
+  test('also when a change of retention has rewritten its part', async () => {
+    const table = `(n UInt32, t DateTime) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 100`;
+    await engine.command(`CREATE TABLE rewritten ${table}`, 'testing');
+    const insert = () => engine.insert('rewritten', ['n', 't'], [`[1,"${new Date().toISOString()}"]`], 'first');
+    await insert();
+    await engine.command('ALTER TABLE rewritten UPDATE t = t + 1 WHERE 1 SETTINGS mutations_sync = 1', 'testing');
+    const { name } = await one(
+      "SELECT name FROM system.parts WHERE database = currentDatabase() AND table = 'rewritten' AND active",
+    );
+    expect(name).toMatch(/^all_1_1_0_\d+$/);
+    await engine.command('DETACH TABLE rewritten', 'testing');
+    expect(forgetUnfinished(path)).not.toContain('all_1_1_0');
+    await engine.command('ATTACH TABLE rewritten', 'testing');
+    await insert();
+    expect(await one('SELECT count() AS stored FROM rewritten')).toMatchObject({ stored: 1 });
   });
 
   test('a folder without a store has nothing to forget', () => {
