@@ -62,6 +62,19 @@ export const DISORDER_MS = 600_000;
 /** Reads is the part of the store that facts are made from. */
 export type Reads = Pick<Store, 'read'>;
 
+/** once asks a question about a scope one time, however many detectors want the answer. */
+export function once<T>(ask: (reads: Reads, scope: Scope) => Promise<T>): (reads: Reads, scope: Scope) => Promise<T> {
+  const asked = new WeakMap<Scope, Promise<T>>();
+  return (reads, scope) => {
+    let answer = asked.get(scope);
+    if (answer === undefined) {
+      answer = ask(reads, scope);
+      asked.set(scope, answer);
+    }
+    return answer;
+  };
+}
+
 /** Finding is what a judgement says; the run gives it its identity. Times are epoch milliseconds of event time. */
 export interface Finding extends Omit<Detection, 'id' | 'detector'> {
   /** What makes it this finding and no other: hashed into the id with detector and subject. */

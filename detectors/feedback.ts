@@ -1,7 +1,7 @@
 import type { Verdict } from '../core/index.ts';
 import { defineQuery, FACETS_OF_CALLS, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
-import type { Reads, Scope } from './contract.ts';
+import { once, type Reads, type Scope } from './contract.ts';
 import type { Activity } from './succession.ts';
 
 /** Word is what a person said of one value that a lineage met, or of one burst of an owner's churn. Times are epoch milliseconds, event time. */
@@ -87,17 +87,9 @@ const newestWords = defineQuery<Record<string, never>, Word>(
 );
 
 const remembered = new WeakMap<Reads, { readonly version: string; readonly feedback: Promise<Feedback> }>();
-const asked = new WeakMap<Scope, Promise<Feedback>>();
 
 /** feedbackFor is what people have said by now: one small query a scope, and the words themselves only when there are new ones. */
-export function feedbackFor(reads: Reads, scope: Scope): Promise<Feedback> {
-  let feedback = asked.get(scope);
-  if (feedback === undefined) {
-    feedback = currentFeedback(reads);
-    asked.set(scope, feedback);
-  }
-  return feedback;
-}
+export const feedbackFor = once(currentFeedback);
 
 async function currentFeedback(reads: Reads): Promise<Feedback> {
   const [now = ''] = await reads.read(version, {});

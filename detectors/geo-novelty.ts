@@ -62,10 +62,10 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
   const fresh = (await metFacts(reads, scope)).flatMap((facts) =>
     newPlaces(facts)
       .filter(({ value }) => value.met >= open)
-      .map(({ facet, value }) => ({
-        ...{ owner: facts.owner, lineage: facts.lineage, home: facts.values.country[0]?.value ?? '' },
-        ...{ facet, value },
-      })),
+      .map(({ facet, value }) => {
+        const { owner, lineage, values } = facts;
+        return { owner, lineage, home: values.country[0]?.value ?? '', facet, value };
+      }),
   );
   if (fresh.length === 0) return [];
   const from = Math.min(...fresh.map((row) => row.value.met));
@@ -86,10 +86,8 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
     moves(reads, arrivals, to),
   ]);
   const movedWith = ({ lineage, facet, value }: (typeof seen)[number]) =>
-    facet === 'kind'
-      ? []
-      : ([...moved].find(([arrival]) => arrival.lineage === lineage && arrival.country === value)?.[1] ?? []);
-  const rows = seen.map((row) => ({ ...row, moved: movedWith(row) }));
+    facet === 'kind' ? undefined : moved.find((row) => row.lineage === lineage && row.country === value)?.along;
+  const rows = seen.map((row) => ({ ...row, moved: movedWith(row) ?? [] }));
   const concerned = new Set(fresh.map((row) => row.lineage));
   return novelty
     .filter(({ lineage }) => concerned.has(lineage))

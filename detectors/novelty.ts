@@ -1,7 +1,7 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
 import { type Candidate, candidates, isCandidate, type Met, RUSH_ENDPOINTS } from './candidates.ts';
-import type { Reads, Scope } from './contract.ts';
+import { once, type Reads, type Scope } from './contract.ts';
 import {
   activityAsSaid,
   type Feedback,
@@ -206,19 +206,6 @@ const MAX_FRESH_VALUES = 200;
 const SLICE_LINEAGES = 250;
 /** Fresh values asked about in one query, for the same reason. */
 const SLICE_VALUES = 1_000;
-
-/** once asks one question of a scope however many detectors want the answer. */
-function once<T>(ask: (reads: Reads, scope: Scope) => Promise<T>): (reads: Reads, scope: Scope) => Promise<T> {
-  const asked = new WeakMap<Scope, Promise<T>>();
-  return (reads, scope) => {
-    let answer = asked.get(scope);
-    if (answer === undefined) {
-      answer = ask(reads, scope);
-      asked.set(scope, answer);
-    }
-    return answer;
-  };
-}
 
 /**
  * metFacts gathers what every lineage of the scope has met that met a new value of any facet within an hour before the scope's

@@ -129,41 +129,43 @@ export interface Arrival extends Newcomer {
 }
 
 /**
- * moves says for each arrival when lineages of other owners came from the same home to the same country, from MOVE_MS before it
- * to OPEN_MS after it and not after `to`, sorted. Mostly nobody did, and that is one small question.
+ * moves adds to each arrival when lineages of other owners came `along`: from the same home to the same country, from MOVE_MS
+ * before it to OPEN_MS after it and not after `to`, sorted. Mostly nobody did, and that is one small question.
  */
-export async function moves(reads: Reads, arrivals: readonly Arrival[], to: number): Promise<Map<Arrival, number[]>> {
-  if (arrivals.length === 0) return new Map();
+export async function moves(
+  reads: Reads,
+  arrivals: readonly Arrival[],
+  to: number,
+): Promise<(Arrival & { readonly along: number[] })[]> {
+  if (arrivals.length === 0) return [];
   const came = await reads.read(newcomers, {
     countries: [...new Set(arrivals.map(({ country }) => country))],
     from: Math.min(...arrivals.map(({ met }) => met)) - MOVE_MS,
     to,
   });
-  const alongOf = (arrival: Arrival) =>
+  const others = arrivals.map((arrival) =>
     came.filter(
       ({ owner, country, met }) =>
         country === arrival.country &&
         owner !== arrival.owner &&
         met >= arrival.met - MOVE_MS &&
         met <= arrival.met + OPEN_MS,
-    );
-  const along = new Map(arrivals.map((arrival) => [arrival, alongOf(arrival)]));
-  const others = [...new Set([...along.values()].flat())];
+    ),
+  );
+  const asked = [...new Set(others.flat())];
   const homes =
-    others.length === 0
+    asked.length === 0
       ? []
       : await reads.read(homesOf, {
-          owners: [...new Set(others.map(({ owner }) => owner))],
-          lineages: [...new Set(others.map(({ lineage }) => lineage))],
+          owners: [...new Set(asked.map(({ owner }) => owner))],
+          lineages: [...new Set(asked.map(({ lineage }) => lineage))],
         });
   const homeOf = new Map(homes.map(({ owner, lineage, home }) => [`${owner}\n${lineage}`, home]));
-  return new Map(
-    [...along].map(([arrival, list]) => [
-      arrival,
-      list
-        .filter(({ owner, lineage }) => homeOf.get(`${owner}\n${lineage}`) === arrival.home)
-        .map(({ met }) => met)
-        .slice(0, MAX_MOVED),
-    ]),
-  );
+  return arrivals.map((arrival, i) => ({
+    ...arrival,
+    along: (others[i] ?? [])
+      .filter(({ owner, lineage }) => homeOf.get(`${owner}\n${lineage}`) === arrival.home)
+      .map(({ met }) => met)
+      .slice(0, MAX_MOVED),
+  }));
 }
