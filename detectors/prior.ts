@@ -1,4 +1,4 @@
-import { defineQuery, num } from '../store/index.ts';
+import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, KNOWN_AFTER_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
 import { fitGamma, type Gamma } from './statistics.ts';
@@ -22,43 +22,54 @@ const fleetSize = defineQuery<{ before: number }, number>(
   (raw) => num(raw.lineages),
 );
 
+/** FleetMember is how many new values of a facet a known lineage met. */
 interface FleetMember {
-  /** Values met after the first day, and the active hours since; the same of the first day, its very first value left out. */
-  readonly settled: { readonly count: number; readonly exposure: number };
-  readonly young: { readonly count: number; readonly exposure: number };
+  readonly facet: Facet;
+  readonly lineage: string;
+  /** Values met after the first day, */
+  readonly later: number;
+  /** and on it, the very first among them. */
+  readonly early: number;
 }
 
-/** How many new values each known lineage of a sample met, in how many active hours, before `before`. */
-const fleetNovelty = defineQuery<{ facet: Facet; before: number; knownBefore: number; every: number }, FleetMember>(
+/** What each known lineage of a sample met before `before`, by facet: one row a lineage and facet. */
+const fleetNovelty = defineQuery<{ before: number; knownBefore: number; every: number }, FleetMember>(
   'fleet_novelty',
-  `SELECT meetings.later AS later, meetings.early AS early, activity.later AS later_hours, activity.early AS early_hours
+  `SELECT facet, lineage, arrayMin(mets) AS first, arrayCount(met -> met > first + ${DAY_MS}, mets) AS later, length(mets) - later AS early
    FROM (
-     SELECT lineage, any(first) AS since, countIf(met > first + toIntervalDay(1)) AS later, countIf(met <= first + toIntervalDay(1)) AS early
+     SELECT facet, lineage, groupArray(met) AS mets
      FROM (
-       SELECT lineage, value, min(first_seen) AS met, min(met) OVER (PARTITION BY lineage) AS first
+       SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
        FROM rollup_facets
-       WHERE facet = {facet:String} AND cityHash64(lineage) % {every:UInt32} = 0
-       GROUP BY lineage, value
+       WHERE cityHash64(lineage) % {every:UInt32} = 0
+       GROUP BY facet, lineage, value
+       HAVING met < {before:Int64}
      )
-     WHERE met < fromUnixTimestamp64Milli({before:Int64})
-     GROUP BY lineage
-     HAVING since < fromUnixTimestamp64Milli({knownBefore:Int64})
-   ) AS meetings
-   INNER JOIN (
-     SELECT lineage, countIf(hour > first + toIntervalDay(1)) AS later, countIf(hour <= first + toIntervalDay(1)) AS early
-     FROM (
-       SELECT lineage, hour, min(hour) OVER (PARTITION BY lineage) AS first
-       FROM rollup_hours
-       WHERE cityHash64(lineage) % {every:UInt32} = 0 AND hour < fromUnixTimestamp64Milli({before:Int64})
-       GROUP BY lineage, hour
-     )
-     GROUP BY lineage
-   ) AS activity ON activity.lineage = meetings.lineage
-   LIMIT 5000`,
+     GROUP BY facet, lineage
+   )
+   WHERE first < {knownBefore:Int64}`,
   (raw) => ({
-    settled: { count: num(raw.later), exposure: num(raw.later_hours) },
-    young: { count: Math.max(0, num(raw.early) - 1), exposure: num(raw.early_hours) },
+    facet: text(raw.facet) as Facet,
+    lineage: text(raw.lineage),
+    later: num(raw.later),
+    early: num(raw.early),
   }),
+);
+
+/** In how many hours each lineage of a sample was active before `before`: on its first day, and since. */
+const fleetActivity = defineQuery<
+  { before: number; every: number },
+  { readonly lineage: string; readonly later: number; readonly early: number }
+>(
+  'fleet_activity',
+  `SELECT lineage, arrayMin(hours) AS first, arrayCount(hour -> hour > first + ${DAY_MS / 1000}, hours) AS later, length(hours) - later AS early
+   FROM (
+     SELECT lineage, groupUniqArray(toUnixTimestamp(hour)) AS hours
+     FROM rollup_hours
+     WHERE cityHash64(lineage) % {every:UInt32} = 0 AND hour < fromUnixTimestamp64Milli({before:Int64})
+     GROUP BY lineage
+   )`,
+  (raw) => ({ lineage: text(raw.lineage), later: num(raw.later), early: num(raw.early) }),
 );
 
 /** Lineages that a prior is fitted on at most. */
@@ -120,27 +131,40 @@ export function fleetAt(reads: Reads, at: number, now: number): Promise<Fleet> {
 async function fitFleet(reads: Reads, day: number): Promise<Fleet> {
   const [lineages = 0] = await reads.read(fleetSize, { before: day });
   const every = Math.max(1, Math.ceil(lineages / PRIOR_SAMPLE));
-  const [successions, ...priors] = await Promise.all([
+  const [successions, members, activity] = await Promise.all([
     inferSuccessions(reads, day),
-    ...FACETS.map((facet) => fitPrior(reads, facet, day, every)),
+    reads.read(fleetNovelty, { before: day, knownBefore: day - KNOWN_AFTER_MS, every }),
+    reads.read(fleetActivity, { before: day, every }),
   ]);
+  const hoursOf = new Map(activity.map((row) => [row.lineage, row]));
+  const habits = members.flatMap(({ facet, lineage, later, early }) => {
+    const hours = hoursOf.get(lineage);
+    if (hours === undefined) return [];
+    // The very first value is no news to anybody.
+    const young = { count: Math.max(0, early - 1), exposure: hours.early };
+    return [{ facet, settled: { count: later, exposure: hours.later }, young }];
+  });
+  const priorOf = (facet: Facet) =>
+    fitPrior(
+      facet,
+      habits.filter((habit) => habit.facet === facet),
+    );
   return {
     lineages,
-    priors: Object.fromEntries(FACETS.map((facet, i) => [facet, priors[i]])) as Record<Facet, Prior>,
+    priors: Object.fromEntries(FACETS.map((facet) => [facet, priorOf(facet)])) as Record<Facet, Prior>,
     successions,
   };
 }
 
-async function fitPrior(reads: Reads, facet: Facet, day: number, every: number): Promise<Prior> {
-  const members = await reads.read(fleetNovelty, { facet, before: day, knownBefore: day - KNOWN_AFTER_MS, every });
-  if (members.length < PRIOR_MIN_LINEAGES) return DEFAULT_PRIOR[facet];
+function fitPrior(facet: Facet, habits: readonly Record<keyof Prior, { count: number; exposure: number }>[]): Prior {
+  if (habits.length < PRIOR_MIN_LINEAGES) return DEFAULT_PRIOR[facet];
   return {
     settled: fitGamma(
-      members.map((member) => member.settled),
+      habits.map(({ settled }) => settled),
       { shape: [0.02, 2], exposure: [10, 20_000] },
     ),
     young: fitGamma(
-      members.map((member) => member.young),
+      habits.map(({ young }) => young),
       { shape: [0.02, 2], exposure: [0.02, 200] },
     ),
   };

@@ -42,61 +42,91 @@ interface Pair extends Succession {
   readonly silentFrom: number;
 }
 
-interface PairParams extends Record<string, unknown> {
-  day: number;
-  from: number;
-  before: number;
+/** Use is when a lineage was used first and last. Epoch milliseconds. */
+interface Use {
+  readonly owner: string;
+  readonly lineage: string;
+  readonly first: number;
+  readonly last: number;
 }
 
-const HEIRS = `
-  SELECT owner, lineage, min(first_seen) AS first
-  FROM rollup_tokens
-  GROUP BY owner, lineage
-  HAVING first >= fromUnixTimestamp64Milli({from:Int64}) AND first < fromUnixTimestamp64Milli({before:Int64})
-  ORDER BY first DESC
-  LIMIT ${MAX_HEIRS_OF_OWNER} BY owner`;
+const useOf = (raw: Record<string, unknown>): Use => ({
+  owner: text(raw.owner),
+  lineage: text(raw.lineage),
+  first: num(raw.first),
+  last: num(raw.last),
+});
+
+const USE = `
+  SELECT owner, lineage, toUnixTimestamp64Milli(min(first_seen)) AS first, toUnixTimestamp64Milli(max(last_seen)) AS last
+  FROM rollup_tokens`;
+
+/** Who began from `from` until `before`, the latest of each owner. */
+const heirs = defineQuery<{ from: number; before: number }, Use>(
+  'succession_heirs',
+  `${USE}
+   GROUP BY owner, lineage
+   HAVING first >= {from:Int64} AND first < {before:Int64}
+   ORDER BY owner, first DESC, lineage
+   LIMIT ${MAX_HEIRS_OF_OWNER} BY owner`,
+  useOf,
+);
+
+/** Who was there before `before`, and heard from again from `since` on. */
+const pasts = defineQuery<{ owners: string[]; before: number; since: number }, Use>(
+  'succession_pasts',
+  `${USE}
+   WHERE owner IN {owners:Array(String)}
+   GROUP BY owner, lineage
+   HAVING first < {before:Int64} AND last >= {since:Int64}
+   ORDER BY owner, lineage`,
+  useOf,
+);
+
+/** The last hour before the day in which lineages were used that are used since. */
+const lastHours = defineQuery<LineageParams, { lineage: string; hour: number }>(
+  'succession_last_hours',
+  `SELECT lineage, toUnixTimestamp(max(hour)) AS last
+   FROM rollup_hours
+   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND hour < fromUnixTimestamp64Milli({day:Int64})
+   GROUP BY lineage`,
+  (raw) => ({ lineage: text(raw.lineage), hour: num(raw.last) * 1000 }),
+);
 
 /**
- * Who began when which other lineage of the owner had just fallen silent. Only hours before the day count: a predecessor that is heard
- * again later was silent all the same, as far as anybody knew; the hours are read for those alone.
+ * handovers says who began when which other lineage of the owner had just fallen silent. Only hours before the day count: a
+ * predecessor that is heard again later was silent all the same, as far as anybody knew; the hours are read for those alone.
  */
-const handovers = defineQuery<PairParams, Pair>(
-  'succession_handovers',
-  `SELECT heir.owner AS owner, heir.lineage AS lineage, past.lineage AS predecessor,
-     toUnixTimestamp64Milli(heir.first) AS since, toUnixTimestamp(past.last_hour) * 1000 AS silent_from
-   FROM (${HEIRS}) AS heir
-   INNER JOIN (
-     SELECT used.owner AS owner, used.lineage AS lineage, used.first AS first,
-       if(used.last < fromUnixTimestamp64Milli({day:Int64}), toDateTime(toStartOfHour(used.last), 'UTC'), heard.last_hour) AS last_hour
-     FROM (
-       SELECT owner, lineage, min(first_seen) AS first, max(last_seen) AS last
-       FROM rollup_tokens
-       WHERE owner IN (SELECT owner FROM (${HEIRS}))
-       GROUP BY owner, lineage
-     ) AS used
-     LEFT JOIN (
-       SELECT owner, lineage, max(hour) AS last_hour
-       FROM rollup_hours
-       WHERE owner IN (SELECT owner FROM (${HEIRS})) AND hour < fromUnixTimestamp64Milli({day:Int64})
-         AND lineage IN (SELECT lineage FROM rollup_tokens WHERE last_seen >= fromUnixTimestamp64Milli({day:Int64}))
-       GROUP BY owner, lineage
-     ) AS heard ON heard.owner = used.owner AND heard.lineage = used.lineage
-   ) AS past ON past.owner = heir.owner
-   WHERE past.lineage != heir.lineage
-     AND past.first < heir.first - toIntervalMillisecond(${KNOWN_AFTER_MS})
-     AND past.last_hour >= heir.first - toIntervalMillisecond(${GAP_MS})
-     AND past.last_hour <= heir.first + toIntervalMillisecond(${OVERLAP_MS})
-   ORDER BY owner, lineage, silent_from DESC, predecessor
-   LIMIT ${MAX_PASTS_OF_HEIR} BY owner, lineage
-   LIMIT ${MAX_PAIRS}`,
-  (raw) => ({
-    owner: text(raw.owner),
-    lineage: text(raw.lineage),
-    predecessor: text(raw.predecessor),
-    since: num(raw.since),
-    silentFrom: num(raw.silent_from),
-  }),
-);
+async function handovers(reads: Reads, day: number): Promise<Pair[]> {
+  const began = await reads.read(heirs, { from: day - HEIR_AGE_MS, before: day - HEIR_SETTLED_MS });
+  if (began.length === 0) return [];
+  const times = began.map(({ first }) => first);
+  const used = await reads.read(pasts, {
+    owners: [...new Set(began.map(({ owner }) => owner))],
+    before: Math.max(...times) - KNOWN_AFTER_MS,
+    since: Math.min(...times) - GAP_MS,
+  });
+  const owners = new Map(used.filter(({ last }) => last >= day).map(({ owner, lineage }) => [lineage, owner]));
+  const heard = await sliced([...owners.keys()], owners, (params) => reads.read(lastHours, { ...params, day }));
+  const lastHourOf = new Map(heard.map(({ lineage, hour }) => [lineage, hour]));
+  const silentFrom = ({ lineage, last }: Use) =>
+    last < day ? Math.floor(last / HOUR_MS) * HOUR_MS : (lastHourOf.get(lineage) ?? Number.NEGATIVE_INFINITY);
+  const pastsOf = new Map<string, (Use & { readonly silentFrom: number })[]>();
+  for (const past of used) {
+    const list = pastsOf.get(past.owner) ?? [];
+    pastsOf.set(past.owner, list);
+    list.push({ ...past, silentFrom: silentFrom(past) });
+  }
+  const pairs = began.flatMap(({ owner, lineage, first }) =>
+    (pastsOf.get(owner) ?? [])
+      .filter((past) => past.lineage !== lineage && past.first < first - KNOWN_AFTER_MS)
+      .filter((past) => past.silentFrom >= first - GAP_MS && past.silentFrom <= first + OVERLAP_MS)
+      .sort((a, b) => b.silentFrom - a.silentFrom || (a.lineage < b.lineage ? -1 : 1))
+      .slice(0, MAX_PASTS_OF_HEIR)
+      .map((past) => ({ owner, lineage, predecessor: past.lineage, since: first, silentFrom: past.silentFrom })),
+  );
+  return pairs.slice(0, MAX_PAIRS);
+}
 
 /** Habit is one value of a facet that a lineage has met, with the calls made with it. */
 export interface Habit {
@@ -172,7 +202,7 @@ export function usualPause(hours: readonly number[]): number {
  * UTC day). A lineage that could have taken over from two took over from none.
  */
 export async function inferSuccessions(reads: Reads, day: number): Promise<Successions> {
-  const pairs = await reads.read(handovers, { day, from: day - HEIR_AGE_MS, before: day - HEIR_SETTLED_MS });
+  const pairs = await handovers(reads, day);
   if (pairs.length === 0) return new Map();
   const owners = new Map(pairs.flatMap((pair) => [pair.lineage, pair.predecessor].map((one) => [one, pair.owner])));
   const habits = new Map<string, Habit[]>();
