@@ -56,7 +56,7 @@ export interface BacktestOptions {
 }
 
 /** Rows of a table that are gathered for one insert: a large block costs the engine least. */
-const INSERT_ROWS = 50_000;
+const INSERT_ROWS = 100_000;
 
 /**
  * runBacktest reads files in order through the same receivers, formats, rollups and detectors as the live service, with event

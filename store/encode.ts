@@ -5,40 +5,14 @@ function iso(time: number | null): string | null {
   return time === null ? null : new Date(time).toISOString();
 }
 
-/** Times repeat within a batch and grow slowly: the day and minute part of the last one is kept. */
-let lastMinute = Number.NaN;
-let lastPrefix = '';
-
-/** isoFast is new Date(time).toISOString() for the hot path. */
-export function isoFast(time: number): string {
-  const minute = Math.floor(time / 60_000);
-  if (minute !== lastMinute) {
-    lastPrefix = new Date(minute * 60_000).toISOString().slice(0, 17);
-    lastMinute = minute;
-  }
-  const rest = time - minute * 60_000;
-  const seconds = Math.floor(rest / 1000);
-  const millis = Math.floor(rest - seconds * 1000);
-  return `${lastPrefix}${seconds < 10 ? '0' : ''}${seconds}.${millis < 10 ? '00' : millis < 100 ? '0' : ''}${millis}Z`;
-}
-
-/** All rows of a batch carry one received_at, far from their own times: it would throw out the minute kept above. */
-let lastReceivedAt = Number.NaN;
-let lastReceivedText = '';
-
-function isoReceived(time: number): string {
-  if (time !== lastReceivedAt) {
-    lastReceivedText = new Date(time).toISOString();
-    lastReceivedAt = time;
-  }
-  return lastReceivedText;
-}
-
-/** encodeUsage writes a row of `events` as one JSONCompactEachRow line, columns as in EVENT_COLUMNS. */
+/**
+ * encodeUsage writes a row of `events` as one JSONCompactEachRow line, columns as in EVENT_COLUMNS. Times are bare numbers, which
+ * the engine takes for a DateTime64's ticks, here milliseconds: both sides are done sooner than with text.
+ */
 export function encodeUsage(row: UsageRow): string {
   return JSON.stringify([
-    isoFast(row.time),
-    isoReceived(row.receivedAt),
+    row.time,
+    row.receivedAt,
     row.id,
     row.token,
     row.lineage,
