@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createDeliver } from '../../alerts/deliver.ts';
 import type { LogEntry } from '../../alerts/history.ts';
@@ -97,16 +96,12 @@ describe('the line about it', () => {
 });
 
 describe('in the store', () => {
-  const database = `test_${randomBytes(6).toString('hex')}`;
   let store: Store;
   beforeAll(async () => {
-    store = await openTestStore({ database });
+    store = await openTestStore();
   });
   afterEach(() => rows(store, 'TRUNCATE TABLE lifecycle'));
-  afterAll(async () => {
-    await rows(store, `DROP DATABASE ${database}`);
-    await store.close();
-  });
+  afterAll(() => store.close());
 
   const used = (token: string, time: number) =>
     rows(

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Thresholds } from '../../alerts/budget.ts';
 import { type Alerts, openAlerts } from '../../alerts/index.ts';
@@ -20,13 +19,9 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([redis.close(), receiver.close()]));
 
-/** Databases that are left behind slow the embedded engine down for those that follow. */
-const stores: { store: Store; database: string }[] = [];
+const stores: Store[] = [];
 afterEach(async () => {
-  for (const { store, database } of stores.splice(0)) {
-    await rows(store, `DROP DATABASE ${database}`);
-    await store.close();
-  }
+  for (const store of stores.splice(0)) await store.close();
 });
 
 const webhook = (): ChannelConfig => ({
@@ -55,9 +50,8 @@ interface Bench {
 }
 
 async function openBench(config: Partial<AlertsConfig> = {}): Promise<Bench> {
-  const database = `test_${randomBytes(6).toString('hex')}`;
-  const store = await openTestStore({ database });
-  stores.push({ store, database });
+  const store = await openTestStore();
+  stores.push(store);
   const clock = { at: T0 + 1_000, now: () => clock.at };
   const alertsConfig: AlertsConfig = {
     maxAgeMs: null,

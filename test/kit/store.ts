@@ -37,19 +37,29 @@ export async function testStoreUrl(): Promise<string | null> {
 }
 
 /**
- * openTestStore opens an empty store where TOKENWATCH_TEST_STORE says. Usage events are kept for ever unless `eventsMs`
- * says otherwise: fixtures have fixed dates.
+ * openTestStore opens an empty store where TOKENWATCH_TEST_STORE says; closing it removes it, but for one that was given a
+ * name. Usage events are kept for ever unless `eventsMs` says otherwise: fixtures have fixed dates.
  */
 export async function openTestStore(options: { eventsMs?: number | null; database?: string } = {}): Promise<Store> {
   const url = await testStoreUrl();
-  return openStore(
+  const database = options.database ?? `test_${randomBytes(6).toString('hex')}`;
+  const store = await openStore(
     { dataDir: testStoreFolder(), store: { url, retention: { eventsMs: options.eventsMs ?? null } } },
-    {
-      log: createLogger('silent'),
-      clock: systemClock,
-      database: options.database ?? `test_${randomBytes(6).toString('hex')}`,
-    },
+    { log: createLogger('silent'), clock: systemClock, database },
   );
+  if (options.database !== undefined) return store;
+  return {
+    ...store,
+    close: async () => {
+      await removeDatabase(store, database);
+      await store.close();
+    },
+  };
+}
+
+/** removeDatabase removes it at once: the engine keeps what it is to remove later for minutes, and opens the next ones ever more slowly. */
+export async function removeDatabase(store: Store, database: string): Promise<void> {
+  await rows(store, `DROP DATABASE IF EXISTS ${database} SYNC`);
 }
 
 /** rows runs plain SQL on a store and returns its rows as they come. */

@@ -9,13 +9,12 @@ import {
   type UsageRow,
 } from '../../store/index.ts';
 import { readMigrations } from '../../store/migrate.ts';
-import { openTestStore, rows } from '../kit/store.ts';
+import { openTestStore, removeDatabase, rows } from '../kit/store.ts';
 
 const DAY_MS = 86_400_000;
 /** Within every retention: these tests run against the engine's own clock. */
 const NOW = Date.now() - 60_000;
 
-/** Databases that are left behind slow the embedded engine down for those that follow. */
 let keeper: Store;
 const databases = new Set<string>();
 const stores: Store[] = [];
@@ -24,7 +23,7 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   for (const store of stores.splice(0)) await store.close();
-  for (const database of databases) await rows(keeper, `DROP DATABASE IF EXISTS ${database}`);
+  for (const database of databases) await removeDatabase(keeper, database);
   databases.clear();
 });
 afterAll(() => keeper.close());
