@@ -19,7 +19,7 @@ export type { Thresholds } from './budget.ts';
 export { type ApiBudgetReport, type BudgetReport, toApiBudgetReport } from './budget-report.ts';
 export { createChannel } from './channels/index.ts';
 export type { Lesson } from './feedback.ts';
-export { findIssued, issuedSentence } from './issued.ts';
+export { findIssued } from './issued.ts';
 export type { AlertFilter } from './load.ts';
 export { FOLD_WINDOW_MS, foldDetections, PAGING_SEVERITIES } from './policy.ts';
 export { type RenderedAlert, renderAlert } from './render.ts';

@@ -1,6 +1,5 @@
-import { type Alert, type ApiIssued, type Issued, type IssuedToken, NOTHING_ISSUED } from '../core/index.ts';
+import { type Alert, type Issued, type IssuedToken, NOTHING_ISSUED } from '../core/index.ts';
 import { defineQuery, type Store, text, time } from '../store/index.ts';
-import { LISTED, oneLine, plural } from './words.ts';
 
 /** Issue is one token, its lineage, and the lineage of the token that asked for it. Times are epoch milliseconds of event time. */
 export interface Issue extends IssuedToken {
@@ -136,17 +135,4 @@ function summed(tokens: readonly Issue[]): Issued {
     revoked: tokens.filter(({ revokedAt }) => revokedAt !== null).length,
     tokens: ranked.slice(0, ISSUED_NAMED).map(({ lineage: _, issuerLineage: __, ...token }) => token),
   };
-}
-
-/** issuedSentence says in one line what else must be revoked, '' when a token issued nothing. */
-export function issuedSentence({ count, used, revoked, tokens }: ApiIssued): string {
-  if (count === 0) return '';
-  const notes = [used > 0 ? `${used} used` : '', revoked > 0 ? `${revoked} revoked` : ''].filter((note) => note !== '');
-  const head = `It has issued ${plural(count, 'token')} since${notes.length > 0 ? ` (${notes.join(', ')})` : ''}`;
-  const left = count - revoked;
-  if (left === 0) return `${head}.`;
-  const named = tokens.filter((token) => token.revoked_at === null).slice(0, LISTED);
-  const list = named.map(({ token, owner }) => `${oneLine(token, 80)} (${oneLine(owner, 80) || 'owner unknown'})`);
-  const more = left > named.length ? ` and ${plural(left - named.length, 'other')}` : '';
-  return `${head}: ${list.join(', ')}${more} - revoke ${left === 1 ? 'it' : 'them'} too.`;
 }

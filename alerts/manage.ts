@@ -1,4 +1,4 @@
-import { type Alert, errorText, type Logger, TokenwatchError } from '../core/index.ts';
+import { type Alert, errorText, type Logger, oneLine, TokenwatchError } from '../core/index.ts';
 import type { Queues } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
 import { type Lesson, teach } from './feedback.ts';
@@ -7,7 +7,6 @@ import { findAlert } from './load.ts';
 import { subjectKey } from './policy.ts';
 import { encodeLogEntry } from './rows.ts';
 import { insertToken } from './run.ts';
-import { oneLine } from './words.ts';
 
 /** ManageContext is what a person's word on an alert works on. */
 export interface ManageContext {

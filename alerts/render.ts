@@ -2,13 +2,15 @@ import {
   type Alert,
   type Detection,
   type EvidenceRow,
+  issuedSentence,
   type NotifyReason,
+  oneLine,
+  plural,
   type Severity,
   toApiIssued,
 } from '../core/index.ts';
-import { issuedSentence } from './issued.ts';
 import { leadOf } from './policy.ts';
-import { block, label, odds, oneLine, type Pair, pairsOf, plural, span, utc, valueText } from './words.ts';
+import { block, label, odds, type Pair, pairsOf, span, utc, valueText } from './words.ts';
 
 /** RenderedAlert is one message about an alert in words, before any channel's markup. Texts come from logs: escape them. */
 export interface RenderedAlert {

@@ -1,3 +1,5 @@
+import { cut, oneLine, plural } from '../core/index.ts';
+
 /** Pair is a label and its value, both fit for one line. */
 export interface Pair {
   readonly label: string;
@@ -8,29 +10,6 @@ export interface Pair {
 export const LISTED = 5;
 const VALUE_LIMIT = 240;
 const ISO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/;
-
-/**
- * oneLine makes text from logs fit to be shown anywhere: one line, no control characters (terminal escapes among them), no
- * characters that turn the reading direction around, no broken surrogates, at most `limit` characters.
- */
-export function oneLine(text: string, limit = 500): string {
-  // Cut roughly first: a megabyte of user agent is not worth reading through.
-  const line = text
-    .slice(0, limit * 4)
-    .replace(/[\p{Cc}\p{Zl}\p{Zp}\s]+/gu, ' ')
-    .replace(/[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, '')
-    .replace(/\p{Surrogate}/gu, '\ufffd')
-    .trim();
-  return cut(line, limit);
-}
-
-/** cut shortens text to `limit` characters, an ellipsis included, never inside a character. */
-export function cut(text: string, limit: number): string {
-  if (text.length <= limit) return text;
-  let kept = text.slice(0, limit - 1);
-  if (/[\ud800-\udbff]$/.test(kept)) kept = kept.slice(0, -1);
-  return `${kept}…`;
-}
 
 /** block makes text of several lines (SQL) safe to show, at most `limit` characters. */
 export function block(text: string, limit: number): string {
@@ -65,11 +44,6 @@ export function span(from: number, to: number): string {
   return start.slice(0, 10) === end.slice(0, 10)
     ? `${start.slice(0, 19)} to ${end.slice(11)}`
     : `${start.slice(0, 19)} to ${end}`;
-}
-
-/** plural counts things: `1 row`, `2 rows`. */
-export function plural(count: number, one: string): string {
-  return `${number(count)} ${one}${count === 1 ? '' : 's'}`;
 }
 
 /** pairsOf writes a detector's figures as labels and values. */

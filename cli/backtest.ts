@@ -1,15 +1,23 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { issuedSentence, PAGING_SEVERITIES } from '../alerts/index.ts';
-import { type Alert, createLogger, systemClock, toApiAlert, toApiIssued } from '../core/index.ts';
+import { PAGING_SEVERITIES } from '../alerts/index.ts';
+import {
+  type Alert,
+  createLogger,
+  issuedSentence,
+  plural,
+  systemClock,
+  toApiAlert,
+  toApiIssued,
+} from '../core/index.ts';
 import { FORMATS } from '../ingest/index.ts';
 import { openStore } from '../store/index.ts';
 import { type BacktestResult, runBacktest } from './backtest-run.ts';
 import { CONFIG_OPTION, type Command, configOf, textOption, usageError } from './command.ts';
 import { DETECTOR_PARAMS } from './detector-params.ts';
 import { createProgress } from './ui/progress.ts';
-import { duration, plain, plural, table, thousands } from './ui/words.ts';
+import { duration, plain, table, thousands } from './ui/words.ts';
 
 const SHOWN_ERRORS = 10;
 const SHOWN_SUBJECTS = 10;

@@ -1,7 +1,8 @@
 import type { ApiBudgetReport } from '../alerts/index.ts';
+import { plural } from '../core/index.ts';
 import { apiOf } from './api.ts';
 import { CONFIG_OPTION, type Command, textOption, URL_OPTION } from './command.ts';
-import { plain, plural, table } from './ui/words.ts';
+import { plain, table } from './ui/words.ts';
 
 /** budget shows what would have been paged at other alert budgets. */
 export const budget: Command = {

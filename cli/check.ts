@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createChannel } from '../alerts/index.ts';
 import { type ChannelConfig, type Config, findConfigFile, formatBudget } from '../config/index.ts';
-import { createLogger, errorText, systemClock, TokenwatchError } from '../core/index.ts';
+import { createLogger, errorText, plural, systemClock, TokenwatchError } from '../core/index.ts';
 import { DETECTORS } from '../detectors/index.ts';
 import { openGeo } from '../ingest/index.ts';
 import { findRedisServer, openQueues } from '../queues/index.ts';
@@ -12,7 +12,7 @@ import { openStore } from '../store/index.ts';
 import { baseUrl } from './api.ts';
 import { CONFIG_OPTION, type Command, configOf, type Invocation, type Io, textOption } from './command.ts';
 import { DETECTOR_PARAMS } from './detector-params.ts';
-import { plain, plural } from './ui/words.ts';
+import { plain } from './ui/words.ts';
 
 /** Finding is the state of one thing that Tokenwatch depends on. */
 export interface Finding {

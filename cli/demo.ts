@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PAGING_SEVERITIES } from '../alerts/index.ts';
 import type { Config } from '../config/index.ts';
-import { type ApiAlert, createLogger, systemClock, TokenwatchError } from '../core/index.ts';
+import { type ApiAlert, createLogger, plural, systemClock, TokenwatchError } from '../core/index.ts';
 import { type AttackTruth, demoFleet } from '../fixtures/index.ts';
 import { importFiles } from '../ingest/index.ts';
 import { stopPrivateRedis } from '../queues/index.ts';
@@ -15,7 +15,7 @@ import { importReport } from './import.ts';
 import { type Service, startService } from './service.ts';
 import { pageReport } from './ui/page-report.ts';
 import { createProgress } from './ui/progress.ts';
-import { duration, plain, plural, thousands } from './ui/words.ts';
+import { duration, plain, thousands } from './ui/words.ts';
 
 const DAY_MS = 86_400_000;
 /** Lines of one request; a shipper's usual batch. */

@@ -1,9 +1,9 @@
-import { systemClock } from '../core/index.ts';
+import { plural, systemClock } from '../core/index.ts';
 import { FORMATS, type ImportProgress, type ImportResult, importFiles } from '../ingest/index.ts';
 import { accessKeyOf, apiOf } from './api.ts';
 import { CONFIG_OPTION, type Command, configOf, textOption, URL_OPTION, usageError } from './command.ts';
 import { createProgress } from './ui/progress.ts';
-import { duration, plain, plural, thousands } from './ui/words.ts';
+import { duration, plain, thousands } from './ui/words.ts';
 
 const SHOWN_ERRORS = 10;
 

@@ -1,3 +1,5 @@
+import { oneLine, plural } from './words.ts';
+
 /** Severity of a detection or an alert; `medium` and above page by default. */
 export type Severity = (typeof SEVERITIES)[number];
 
@@ -157,6 +159,22 @@ export function toApiIssued({ count, used, revoked, tokens }: Issued) {
 
 /** ApiIssued is what was issued on the wire. */
 export type ApiIssued = ReturnType<typeof toApiIssued>;
+
+/** Tokens that a sentence names. */
+const SAID = 5;
+
+/** issuedSentence says in one line what else must be revoked, '' when a token issued nothing. */
+export function issuedSentence({ count, used, revoked, tokens }: ApiIssued): string {
+  if (count === 0) return '';
+  const notes = [used > 0 ? `${used} used` : '', revoked > 0 ? `${revoked} revoked` : ''].filter((note) => note !== '');
+  const head = `It has issued ${plural(count, 'token')} since${notes.length > 0 ? ` (${notes.join(', ')})` : ''}`;
+  const left = count - revoked;
+  if (left === 0) return `${head}.`;
+  const named = tokens.filter((token) => token.revoked_at === null).slice(0, SAID);
+  const list = named.map(({ token, owner }) => `${oneLine(token, 80)} (${oneLine(owner, 80) || 'owner unknown'})`);
+  const more = left > named.length ? ` and ${plural(left - named.length, 'other')}` : '';
+  return `${head}: ${list.join(', ')}${more} - revoke ${left === 1 ? 'it' : 'them'} too.`;
+}
 
 /** toApiAlert is the wire shape of an alert, as in the product's contract: snake_case, ISO times. */
 export function toApiAlert(alert: Alert) {

@@ -6,3 +6,4 @@ export * from './events.ts';
 export * from './ids.ts';
 export * from './log.ts';
 export * from './metrics.ts';
+export * from './words.ts';

@@ -1,11 +1,12 @@
 import { quantileSorted } from 'simple-statistics';
+import { plural } from '../core/index.ts';
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, FORGETTING_MS, HOUR_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
 import { bothEnds, intervalOf } from './explain.ts';
 import { type BurstSaid, churnAsSaid, feedbackFor, isBurstExpected } from './feedback.ts';
 import { expectedCount, type Gamma, surpriseOfCount, upperCount } from './statistics.ts';
-import { duration, gradeOf, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+import { duration, gradeOf, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },

@@ -1,3 +1,4 @@
+import { plural } from '../core/index.ts';
 import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
 import { RUSH_ENDPOINTS } from './candidates.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
@@ -7,7 +8,7 @@ import { isExpected, recalled } from './feedback.ts';
 import { type MetValue, type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
 import { expectedCount, upperCount } from './statistics.ts';
-import { duration, gradeOf, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+import { duration, gradeOf, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 3, unit: 'surprise', about: 'recorded from here on, pages nobody' },

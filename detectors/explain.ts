@@ -1,8 +1,9 @@
 import type { EvidenceRow, LearningState } from '../core/index.ts';
+import { plural } from '../core/index.ts';
 import { DAY_MS, KNOWN_ACTIVE_DAYS, KNOWN_AFTER_MS, learningState } from './baseline.ts';
 import { type MetValue, type NoveltyFacts, peersAt } from './novelty.ts';
 import { countInterval, type Gamma } from './statistics.ts';
-import { plural, rounded, sqlText } from './words.ts';
+import { rounded, sqlText } from './words.ts';
 
 /** A lineage that was not used for this long is dormant. The view `tokens` says the same. */
 const DORMANT_AFTER_MS = 30 * DAY_MS;

@@ -1,3 +1,4 @@
+import { plural } from '../core/index.ts';
 import { HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
@@ -17,7 +18,7 @@ import type { Facet } from './prior.ts';
 import { moves, type PlaceFacet, type Sighting, sightings } from './sightings.ts';
 import { bringsNetwork, clientLook, combinedSurprise, lookAt, shared, weighKind, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
-import { countryName, duration, gradeOf, kindName, plural, rounded, severityOf, sqlText, sqlTime } from './words.ts';
+import { countryName, duration, gradeOf, kindName, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
 const PARAMS = {
   low: { default: 2.5, unit: 'surprise', about: 'recorded from here on, pages nobody' },

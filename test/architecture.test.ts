@@ -124,6 +124,18 @@ describe('the rooms', () => {
   });
 });
 
+describe('the commands that ask a running instance', () => {
+  test.each(['alerts', 'sql', 'key', 'budget'])('%s starts without its engines', (name) => {
+    const seen = new Set([`cli/${name}.ts`]);
+    for (const file of seen) {
+      const { text } = SOURCES.find((source) => source.file === file) as Source;
+      const loaded = text.replaceAll(/^(?:import|export) type [^;]*;$/gm, '');
+      for (const target of importsOf(file, loaded).files) seen.add(target);
+    }
+    expect([...new Set([...seen].map(roomOf))].sort()).toEqual(['cli', 'config', 'core']);
+  });
+});
+
 describe('the files', () => {
   test('do not import one another in a circle', () => {
     const graph = new Map(SOURCES.map(({ file, files }) => [file, files]));

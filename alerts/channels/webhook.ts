@@ -1,9 +1,8 @@
 import { Webhook } from 'standardwebhooks';
 import type { WebhookChannelConfig } from '../../config/index.ts';
-import { type ApiAlert, TokenwatchError, toApiAlert } from '../../core/index.ts';
+import { type ApiAlert, cut, TokenwatchError, toApiAlert } from '../../core/index.ts';
 import { leadOf } from '../policy.ts';
 import type { RenderedAlert } from '../render.ts';
-import { cut } from '../words.ts';
 import { type Channel, type ChannelDeps, TAKEN } from './contract.ts';
 import { post, redactedUrl } from './http.ts';
 

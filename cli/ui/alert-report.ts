@@ -1,5 +1,5 @@
-import { issuedSentence } from '../../alerts/index.ts';
 import type { ApiAlert } from '../../core/index.ts';
+import { issuedSentence } from '../../core/index.ts';
 import { plain, table } from './words.ts';
 
 const SHOWN_DETECTIONS = 10;

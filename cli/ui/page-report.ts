@@ -1,5 +1,4 @@
-import { issuedSentence } from '../../alerts/index.ts';
-import { type ApiAlert, severityRank } from '../../core/index.ts';
+import { type ApiAlert, issuedSentence, severityRank } from '../../core/index.ts';
 import { plain, table } from './words.ts';
 
 const SHOWN_EVIDENCE = 5;

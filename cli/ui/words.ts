@@ -14,11 +14,6 @@ export function duration(ms: number): string {
     : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** plural is the count with its noun: `1 line`, `2 lines`. */
-export function plural(count: number, noun: string): string {
-  return `${thousands(count)} ${noun}${count === 1 ? '' : 's'}`;
-}
-
 /** table lines columns up, two spaces apart; without rows it is empty. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];

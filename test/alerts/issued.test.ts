@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createDeliver } from '../../alerts/deliver.ts';
 import type { LogEntry } from '../../alerts/history.ts';
-import { createChannel, findIssued, issuedSentence } from '../../alerts/index.ts';
+import { createChannel, findIssued } from '../../alerts/index.ts';
 import { ISSUED_NAMED, ISSUES_DEPTH, type Issue, withIssued } from '../../alerts/issued.ts';
 import { findAlert } from '../../alerts/load.ts';
 import { createAlertMetrics } from '../../alerts/metrics.ts';
@@ -13,6 +13,7 @@ import {
   createLogger,
   createMetrics,
   type Detection,
+  issuedSentence,
   systemClock,
   toApiIssued,
 } from '../../core/index.ts';

@@ -5,8 +5,9 @@ import { escapeWithin, renderSlack, SLACK_LIMITS } from '../../alerts/channels/s
 import { BODY_LIMIT_BYTES, renderWebhook } from '../../alerts/channels/webhook.ts';
 import { escapeHtml, renderHtml } from '../../alerts/html.ts';
 import { renderAlert, renderText } from '../../alerts/index.ts';
-import { block, odds, oneLine, pairsOf, valueText } from '../../alerts/words.ts';
+import { block, odds, pairsOf, valueText } from '../../alerts/words.ts';
 import type { Alert } from '../../core/index.ts';
+import { oneLine } from '../../core/index.ts';
 import { alertOf, detection, geoDetection, HOUR, hostileAlert, issuedTokens, ownerDetection, T0 } from './samples.ts';
 
 const golden = (name: string) => `../../fixtures/golden/${name}`;

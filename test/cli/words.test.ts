@@ -6,8 +6,8 @@ import { alertReport } from '../../cli/ui/alert-report.ts';
 import { pageReport } from '../../cli/ui/page-report.ts';
 import { progressLine } from '../../cli/ui/progress.ts';
 import { reportError } from '../../cli/ui/report-error.ts';
-import { duration, plain, plural, table } from '../../cli/ui/words.ts';
-import { TokenwatchError, toApiAlert } from '../../core/index.ts';
+import { duration, plain, table } from '../../cli/ui/words.ts';
+import { plural, TokenwatchError, toApiAlert } from '../../core/index.ts';
 import { alertOf, detection, issuedTokens } from '../alerts/samples.ts';
 
 describe('what goes to a terminal', () => {
