@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Thresholds } from '../../alerts/budget.ts';
 import { type Alerts, openAlerts } from '../../alerts/index.ts';
 import { foldNew } from '../../alerts/run.ts';
@@ -8,21 +8,17 @@ import { encodeDetection } from '../../detectors/findings.ts';
 import { NOTIFY_ATTEMPTS, type Queues, RetryLater } from '../../queues/index.ts';
 import type { Store } from '../../store/index.ts';
 import { openTestQueues } from '../kit/redis.ts';
-import { openTestStore, rows } from '../kit/store.ts';
+import { emptyStore, openTestStore, rows } from '../kit/store.ts';
 import { startWebhookReceiver, type WebhookReceiver } from '../kit/webhook.ts';
 import { detection, geoDetection, HOUR, MINUTE, ownerDetection, T0 } from './samples.ts';
 
 let redis: Awaited<ReturnType<typeof openTestQueues>>;
 let receiver: WebhookReceiver;
+let shared: Store;
 beforeAll(async () => {
-  [redis, receiver] = await Promise.all([openTestQueues(), startWebhookReceiver()]);
+  [redis, receiver, shared] = await Promise.all([openTestQueues(), startWebhookReceiver(), openTestStore()]);
 });
-afterAll(() => Promise.all([redis.close(), receiver.close()]));
-
-const stores: Store[] = [];
-afterEach(async () => {
-  for (const store of stores.splice(0)) await store.close();
-});
+afterAll(() => Promise.all([redis.close(), receiver.close(), shared.close()]));
 
 const webhook = (): ChannelConfig => ({
   type: 'webhook',
@@ -37,7 +33,7 @@ const THRESHOLDS: Thresholds = {
   'geo-novelty': { medium: 3.9, critical: 8 },
 };
 
-/** Bench is one deployment: a store of its own, the shared Redis, a clock that the test moves. */
+/** Bench is one deployment, one at a time: an empty store, the shared Redis, a clock that the test moves. */
 interface Bench {
   readonly store: Store;
   readonly alerts: Alerts;
@@ -50,8 +46,8 @@ interface Bench {
 }
 
 async function openBench(config: Partial<AlertsConfig> = {}): Promise<Bench> {
-  const store = await openTestStore();
-  stores.push(store);
+  await emptyStore(shared);
+  const store = { ...shared };
   const clock = { at: T0 + 1_000, now: () => clock.at };
   const alertsConfig: AlertsConfig = {
     maxAgeMs: null,
