@@ -177,38 +177,37 @@ describe('trips that people spoke of', () => {
   afterAll(() => store.close());
 
   let batch = 0;
-  async function stored(token: string, place: typeof BERLIN, times: readonly number[], owner = token) {
+  type Visit = readonly [place: typeof BERLIN, times: readonly number[]];
+  /** All visits of a token as one batch. */
+  async function stored(token: string, visits: readonly Visit[], owner = token) {
     const receivedAt = NOW + ++batch;
-    const calls = times.map((time) =>
-      encodeUsage({
-        ...{
-          time,
-          receivedAt,
-          id: `${token} ${time}`,
-          token,
-          lineage: token,
-          owner,
-          endpoint: 'GET /v1',
-          method: 'GET',
-        },
-        ...{ status: 200, asn: 0, networkKind: '', accuracyKm: 20, userAgent: '', bytes: 1, durationMs: 1 },
-        ...{ requestId: '', attributes: '', source: 'native', ...place },
-      }),
+    const calls = visits.flatMap(([place, times]) =>
+      times.map((time) =>
+        encodeUsage({
+          ...{ time, receivedAt, id: `${token} ${time}`, token, lineage: token, owner },
+          ...{ endpoint: 'GET /v1', method: 'GET', status: 200, asn: 0, networkKind: '', accuracyKm: 20 },
+          ...{ userAgent: '', bytes: 1, durationMs: 1, requestId: '', attributes: '', source: 'native', ...place },
+        }),
+      ),
     );
     await store.insert('events', calls, `${batch}`);
+    const times = visits.flatMap(([, times]) => times);
     const entry = { receivedAt, minTime: Math.min(...times), maxTime: Math.max(...times), usage: times.length };
     return { ...entry, lifecycle: 0, touched: null, news: null, arrived: null };
   }
   const hourly = (start: number, end: number) =>
     Array.from({ length: Math.round((end - start) / HOUR) }, (_, i) => start + i * HOUR);
   /** Two weeks in Berlin. */
-  const settle = (token: string, owner?: string) => stored(token, BERLIN, hourly(NOW - 14 * DAY, NOW), owner);
+  const settle = (token: string, owner?: string) => stored(token, [[BERLIN, hourly(NOW - 14 * DAY, NOW)]], owner);
   /** A day in Berlin, a quarter of an hour of it somewhere else as well; what pages of it. */
   async function pagesOf(token: string, day: number, place = TOKYO, owner?: string): Promise<Detection[]> {
     const start = NOW + day * DAY;
-    const home = await stored(token, BERLIN, hourly(start, start + DAY), owner);
     const away = [70, 75, 80, 85].map((minutes) => start + minutes * MINUTE);
-    const found = await judge(scopeOf([home, await stored(token, place, away, owner)], 0));
+    const visits: Visit[] = [
+      [BERLIN, hourly(start, start + DAY)],
+      [place, away],
+    ];
+    const found = await judge(scopeOf([await stored(token, visits, owner)], 0));
     return found.filter(({ severity, window }) => severity !== 'low' && window.to >= start);
   }
   const dayEnd = (day: number) => NOW + (day + 1) * DAY;
