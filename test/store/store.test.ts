@@ -9,7 +9,7 @@ import {
   type UsageRow,
 } from '../../store/index.ts';
 import { readMigrations } from '../../store/migrate.ts';
-import { openTestStore, removeDatabase, rows } from '../kit/store.ts';
+import { emptyStore, openTestStore, removeDatabase, rows } from '../kit/store.ts';
 
 const DAY_MS = 86_400_000;
 /** Within every retention: these tests run against the engine's own clock. */
@@ -27,6 +27,12 @@ afterEach(async () => {
   databases.clear();
 });
 afterAll(() => keeper.close());
+
+/** empty is the shared store without anything in it: sooner than one of its own. */
+async function empty(): Promise<Store> {
+  await emptyStore(keeper);
+  return keeper;
+}
 
 async function open(options: { database?: string; eventsMs?: number | null } = {}) {
   const database = options.database ?? `test_${randomBytes(6).toString('hex')}`;
@@ -143,7 +149,7 @@ const CONTRACT: Record<string, readonly string[]> = {
 
 describe('the schema', () => {
   test('has every table and view of the contract, and can be read where nothing is stored yet', async () => {
-    const { store } = await open();
+    const store = await empty();
     for (const [table, columns] of Object.entries(CONTRACT))
       expect(await rows(store, `SELECT ${columns.join(', ')} FROM ${table}`), table).toEqual([]);
   });
@@ -190,7 +196,7 @@ describe('the schema', () => {
 
 describe('rows', () => {
   test('come back as they were given, whatever is in them', async () => {
-    const { store } = await open();
+    const store = await empty();
     const odd = 'a"b\\c\n\t\u0000é\u{1f600}\u2028';
     await store.insert(
       'events',
@@ -207,7 +213,7 @@ describe('rows', () => {
   });
 
   test('of one insert are stored together or not at all', async () => {
-    const { store } = await open();
+    const store = await empty();
     const bad = JSON.stringify(['not a time', ...JSON.parse(encodeUsage(usage())).slice(1)]);
     await expect(store.insert('events', [encodeUsage(usage()), bad], 'mixed')).rejects.toMatchObject({
       code: 'store_refused_rows',
@@ -219,7 +225,7 @@ describe('rows', () => {
   });
 
   test('that an older version wrote ahead, without the newest columns, are stored with those empty', async () => {
-    const { store } = await open();
+    const store = await empty();
     const whole = encodeLifecycle(lifecycle({ id: 'l2', issuedBy: 'tok_0', issuerLineage: 'tok_0' }));
     const older = JSON.stringify(JSON.parse(encodeLifecycle(lifecycle())).slice(0, -2));
     await store.insert('lifecycle', [older, whole], '');
@@ -230,7 +236,7 @@ describe('rows', () => {
   });
 
   test('of many years fit into one insert', async () => {
-    const { store } = await open();
+    const store = await empty();
     const lines = Array.from({ length: 300 }, (_, week) =>
       encodeUsage(usage({ id: `e${week}`, time: NOW - week * 7 * DAY_MS })),
     );
@@ -244,7 +250,7 @@ describe('a batch that is sent again', () => {
   const steps = [1, 2].map((n) => encodeLifecycle(lifecycle({ id: `l${n}` })));
 
   test('under the same token is stored once, in its table and in every rollup', async () => {
-    const { store } = await open();
+    const store = await empty();
     for (let attempt = 0; attempt < 3; attempt++) {
       await store.insert('events', events, 'batch 1');
       await store.insert('lifecycle', steps, 'batch 1');
@@ -253,7 +259,7 @@ describe('a batch that is sent again', () => {
   });
 
   test('by two senders at once is stored once', async () => {
-    const { store } = await open();
+    const store = await empty();
     await Promise.all([1, 2, 3, 4].map(() => store.insert('events', events, 'batch 1')));
     expect(await counted(store)).toEqual(counts(3, 0));
   });
@@ -268,7 +274,7 @@ describe('a batch that is sent again', () => {
   });
 
   test('under another token is another batch', async () => {
-    const { store } = await open();
+    const store = await empty();
     const others = [1, 2, 3].map((n) => encodeUsage(usage({ id: `f${n}`, token: `tok_${n}`, lineage: `tok_${n}` })));
     await store.insert('events', events, 'batch 1');
     await store.insert('events', others, 'batch 2');
@@ -277,7 +283,7 @@ describe('a batch that is sent again', () => {
   });
 
   test('without a token is stored each time, also when nothing in it differs', async () => {
-    const { store } = await open();
+    const store = await empty();
     const row = { receivedAt: NOW, sender: 's', line: 1, code: 'bad_json', message: 'm', content: 'c', source: '' };
     for (let attempt = 0; attempt < 2; attempt++) await store.insert('rejected_events', [encodeRejected(row)], '');
     // The one before had a token: none of it may stick.
