@@ -61,12 +61,14 @@ const USE = `
   SELECT owner, lineage, toUnixTimestamp64Milli(min(first_seen)) AS first, toUnixTimestamp64Milli(max(last_seen)) AS last
   FROM rollup_tokens`;
 
-/** Who began from `from` until `before`, the latest of each owner. */
+/** Who began from `from` until `before`, when others of the owner had been there for long; the latest of each owner. */
 const heirs = defineQuery<{ from: number; before: number }, Use>(
   'succession_heirs',
-  `${USE}
-   GROUP BY owner, lineage
-   HAVING first >= {from:Int64} AND first < {before:Int64}
+  `SELECT owner, lineage, first, last
+   FROM (
+     SELECT *, min(first) OVER (PARTITION BY owner) AS oldest FROM (${USE} GROUP BY owner, lineage)
+   )
+   WHERE first >= {from:Int64} AND first < {before:Int64} AND oldest < first - ${KNOWN_AFTER_MS}
    ORDER BY owner, first DESC, lineage
    LIMIT ${MAX_HEIRS_OF_OWNER} BY owner`,
   useOf,

@@ -1,5 +1,6 @@
 -- What each lineage has met, per facet (endpoint, country, network, kind of network, client): the baseline of every novelty detector. Keyed by owner
--- first, so that peers of one owner stand together.
+-- first, so that peers of one owner stand together; the projection finds whoever met a value. Parts are merged sooner than elsewhere: rows of one
+-- value become one, and every read is shorter.
 CREATE TABLE IF NOT EXISTS rollup_facets
 (
     facet      LowCardinality(String),
@@ -11,11 +12,12 @@ CREATE TABLE IF NOT EXISTS rollup_facets
     calls      SimpleAggregateFunction(sum, UInt64),
     denied     SimpleAggregateFunction(sum, UInt64),
     failed     SimpleAggregateFunction(sum, UInt64),
-    first_status AggregateFunction(argMin, UInt16, DateTime64(3, 'UTC'))
+    first_status AggregateFunction(argMin, UInt16, DateTime64(3, 'UTC')),
+    PROJECTION by_value (SELECT facet, value, owner, lineage, first_seen ORDER BY facet, value)
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, facet, value)
-SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 512, min_bytes_for_wide_part = 1073741824, deduplicate_merge_projection_mode = 'rebuild';
 
 -- Calls through the organisation's own way out count as one place, `egress`, wherever its addresses are; a kind is `other` where the
 -- network is known and nothing tells its kind.
