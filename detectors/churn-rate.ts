@@ -107,7 +107,7 @@ const firstSigns = defineQuery<{ owners: string[] }, { owner: string; firstSeen:
    FROM (
      SELECT owner, hour FROM rollup_churn WHERE owner IN {owners:Array(String)}
      UNION ALL
-     SELECT owner, hour FROM rollup_hours WHERE owner IN {owners:Array(String)}
+     SELECT owner, toDateTime(toStartOfHour(first_seen), 'UTC') AS hour FROM rollup_tokens WHERE owner IN {owners:Array(String)}
    )
    GROUP BY owner`,
   (raw) => ({ owner: text(raw.owner), firstSeen: num(raw.first_seen) * 1000 }),

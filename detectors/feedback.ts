@@ -136,7 +136,7 @@ const lastUses = defineQuery<
   `SELECT facet, lineage, value, toUnixTimestamp64Milli(max(last_seen)) AS last
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN (
-     SELECT lineage FROM rollup_tokens WHERE lineage IN {lineages:Array(String)}
+     SELECT lineage FROM rollup_tokens WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
      GROUP BY lineage
      HAVING max(last_seen) >= fromUnixTimestamp64Milli({from:Int64}))
    GROUP BY facet, lineage, value`,

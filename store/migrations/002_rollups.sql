@@ -75,7 +75,7 @@ SELECT
 FROM events
 GROUP BY owner, lineage, hour;
 
--- First and last use of each token.
+-- First and last use of each token. The bloom filter finds a token whose owner nobody knows.
 CREATE TABLE IF NOT EXISTS rollup_tokens
 (
     token      String CODEC(ZSTD(1)),
@@ -83,11 +83,12 @@ CREATE TABLE IF NOT EXISTS rollup_tokens
     owner      LowCardinality(String),
     first_seen SimpleAggregateFunction(min, DateTime64(3, 'UTC')),
     last_seen  SimpleAggregateFunction(max, DateTime64(3, 'UTC')),
-    calls      SimpleAggregateFunction(sum, UInt64)
+    calls      SimpleAggregateFunction(sum, UInt64),
+    INDEX lineage_bloom lineage TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = AggregatingMergeTree
-ORDER BY (lineage, token, owner)
-SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 20;
+ORDER BY (owner, lineage, token)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_tokens_mv TO rollup_tokens AS
 SELECT token, lineage, owner, min(time) AS first_seen, max(time) AS last_seen, count() AS calls
