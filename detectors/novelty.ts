@@ -12,7 +12,7 @@ import {
   valuesAsSaid,
 } from './feedback.ts';
 import { FACETS, type Facet, fleetAt, type Prior } from './prior.ts';
-import { inheritActivity, inheritValues, predecessorsOf } from './succession.ts';
+import { inheritActivity, inheritValues, predecessorsOf, type Successions } from './succession.ts';
 
 /** MetValue is one value that a lineage met. `met` is its first meeting, epoch milliseconds. */
 export interface MetValue {
@@ -213,60 +213,67 @@ const SLICE_VALUES = 1_000;
  * unless they are in a rush.
  */
 export const metFacts = once(async (reads, scope): Promise<MetFacts[]> => {
-  const { subjects } = scope;
   if (scope.usage === 0) return [];
+  const { subjects } = scope;
   const fresh = scope.within.from - OPEN_MS;
-  const feedback = await feedbackFor(reads, scope);
-  const again = await usedAgain(reads, feedback, scope);
-  // To the batches it is nothing new, so that these are found by what people said alone.
-  const recalled = feedback.words.filter((word) => (again.get(valueKey(word))?.met ?? 0) >= fresh);
-  if (subjects?.length === 0 && recalled.length === 0) return [];
   const knownBefore = scope.within.to - KNOWN_AFTER_MS;
   const { successions } = await fleetAt(reads, scope.within.from, scope.now);
   const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(({ lineage }) => lineage);
   const bounds = { fresh, knownBefore, heirs, rush: RUSH_ENDPOINTS };
-  const touched =
+  const touched = async (): Promise<Candidate[]> =>
     subjects === null
-      ? await reads.read(candidates, {
-          ...bounds,
-          from: scope.from,
-          to: scope.to,
-          receivedAt: [...scope.receivedAt],
-        })
+      ? reads.read(candidates, { ...bounds, from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt] })
       : subjects.map(([owner, lineage]) => ({ owner, lineage }));
-  const known = new Set(touched.map(({ lineage }) => lineage));
-  const asked = [...touched, ...recalled.filter(({ lineage }) => !known.has(lineage) && known.add(lineage))];
+  const [feedback, looked] = await Promise.all([
+    feedbackFor(reads, scope),
+    touched().then((of) => lookUp(reads, of, successions)),
+  ]);
+  const again = await usedAgain(reads, feedback, scope);
+  // To the batches it is nothing new, so that these are found by what people said alone.
+  const recalled = feedback.words.filter((word) => (again.get(valueKey(word))?.met ?? 0) >= fresh);
+  const known = new Set(looked.map(({ lineage }) => lineage));
+  const more = recalled.filter(({ lineage }) => !known.has(lineage) && known.add(lineage));
   const spokenOf = new Set(recalled.map(({ lineage }) => lineage));
   // Those that are named met something new: most are candidates, and what they met tells without another question.
   const isWanted = (lineage: string, values: readonly Met[]) =>
     subjects === null || spokenOf.has(lineage) || isCandidate(lineage, values, bounds);
   // What a predecessor did later in the day was not known when the day began.
   const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
-  const facts: MetFacts[] = [];
-  for (let i = 0; i < asked.length; i += SLICE_LINEAGES) {
-    const slice = asked.slice(i, i + SLICE_LINEAGES);
-    const inherits = new Map(slice.map(({ lineage }) => [lineage, predecessorsOf(successions, lineage)]));
-    const met = grouped(await reads.read(metValues, lineageParams(slice, inherits)), (value) => value.lineage);
-    const own = new Map(
-      [...met].map(([lineage, list]) => [lineage, valuesAsSaid(list, feedback.ofLineage.get(lineage) ?? [], again)]),
-    );
-    for (const { owner, lineage } of slice) {
-      if (!isWanted(lineage, met.get(lineage) ?? [])) continue;
-      const inheritedFrom = inherits.get(lineage) ?? [];
-      const inherited = inheritedFrom.flatMap((one) => own.get(one) ?? []);
-      const values = grouped(inheritValues(own.get(lineage) ?? [], inherited, day), (value) => value.facet);
-      facts.push({
+  const asSaid = ({ lineage, values }: Looked['own']) =>
+    valuesAsSaid(values, feedback.ofLineage.get(lineage) ?? [], again);
+  return [...looked, ...(await lookUp(reads, more, successions))]
+    .filter(({ lineage, own }) => isWanted(lineage, own.values))
+    .map(({ owner, lineage, own, past }) => {
+      const values = grouped(inheritValues(asSaid(own), past.flatMap(asSaid), day), (value) => value.facet);
+      return {
         owner,
         lineage,
-        inheritedFrom,
+        inheritedFrom: past.map((one) => one.lineage),
         values: Object.fromEntries(
           FACETS.map((facet) => [facet, withoutEgress(values.get(facet) ?? [])]),
         ) as unknown as Record<Facet, OwnValue[]>,
-      });
-    }
-  }
-  return facts;
+      };
+    });
 });
+
+/** Looked is what a lineage met, and each of those that it took over from, as the store has it. */
+interface Looked extends Candidate {
+  readonly own: { readonly lineage: string; readonly values: readonly (OwnValue & { readonly lineage: string })[] };
+  readonly past: readonly Looked['own'][];
+}
+
+async function lookUp(reads: Reads, of: readonly Candidate[], successions: Successions): Promise<Looked[]> {
+  const found: Looked[] = [];
+  for (let i = 0; i < of.length; i += SLICE_LINEAGES) {
+    const slice = of.slice(i, i + SLICE_LINEAGES);
+    const inherits = new Map(slice.map(({ lineage }) => [lineage, predecessorsOf(successions, lineage)]));
+    const met = grouped(await reads.read(metValues, lineageParams(slice, inherits)), (value) => value.lineage);
+    const metBy = (lineage: string) => ({ lineage, values: met.get(lineage) ?? [] });
+    for (const { owner, lineage } of slice)
+      found.push({ owner, lineage, own: metBy(lineage), past: (inherits.get(lineage) ?? []).map(metBy) });
+  }
+  return found;
+}
 
 function lineageParams(of: readonly Candidate[], inherits: ReadonlyMap<string, readonly string[]>): LineageParams {
   return {
