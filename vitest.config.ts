@@ -14,10 +14,15 @@ for (const name of [
   delete process.env[name];
 }
 
+/** They start programs or open stores in folders of their own, and so have a process each. */
+const APART = ['system', 'cli', 'store', 'scripts', 'bench', 'kit'].map((folder) => `test/${folder}/**/*.test.ts`);
+
 export default defineConfig({
   test: {
     projects: [
-      { extends: true, test: { name: 'embedded', include: ['test/**/*.test.ts'] } },
+      // A room's tests share their processes: loading the libraries costs more than most files' tests.
+      { extends: true, test: { name: 'rooms', include: ['test/**/*.test.ts'], exclude: APART, isolate: false } },
+      { extends: true, test: { name: 'programs', include: APART } },
       // The same tests again with the store behind ClickHouse's HTTP interface: one switch, see test/kit/store.ts.
       {
         extends: true,
@@ -29,7 +34,7 @@ export default defineConfig({
         },
       },
     ],
-    // A process per file: the embedded engine allows one data directory per process.
+    // Processes, not threads: the embedded engine allows one data directory per process.
     pool: 'forks',
     // One more than there are processors: a third of the time the system tests wait for processes of their own.
     maxWorkers: Math.min(4, availableParallelism() + 1),
