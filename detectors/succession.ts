@@ -74,13 +74,13 @@ const heirs = defineQuery<{ from: number; before: number }, Use>(
   useOf,
 );
 
-/** Who was there before `before`, and heard from again from `since` on. */
+/** Who was there before `before`, and heard from `since` on; it was known and not silent for long, so that it was used for this long at least. */
 const pasts = defineQuery<{ owners: string[]; before: number; since: number }, Use>(
   'succession_pasts',
   `${USE}
    WHERE owner IN {owners:Array(String)}
    GROUP BY owner, lineage
-   HAVING first < {before:Int64} AND last >= {since:Int64}
+   HAVING first < {before:Int64} AND last >= {since:Int64} AND last - first > ${KNOWN_AFTER_MS - GAP_MS}
    ORDER BY owner, lineage`,
   useOf,
 );
@@ -102,11 +102,14 @@ const lastHours = defineQuery<LineageParams, { lineage: string; hour: number }>(
 async function handovers(reads: Reads, day: number): Promise<Pair[]> {
   const began = await reads.read(heirs, { from: day - HEIR_AGE_MS, before: day - HEIR_SETTLED_MS });
   if (began.length === 0) return [];
-  const times = began.map(({ first }) => first);
+  const [earliest, latest] = began.reduce(
+    ([from, to], { first }) => [Math.min(from, first), Math.max(to, first)],
+    [Number.POSITIVE_INFINITY, 0],
+  );
   const used = await reads.read(pasts, {
     owners: [...new Set(began.map(({ owner }) => owner))],
-    before: Math.max(...times) - KNOWN_AFTER_MS,
-    since: Math.min(...times) - GAP_MS,
+    before: latest - KNOWN_AFTER_MS,
+    since: earliest - GAP_MS,
   });
   const owners = new Map(used.filter(({ last }) => last >= day).map(({ owner, lineage }) => [lineage, owner]));
   const heard = await sliced([...owners.keys()], owners, (params) => reads.read(lastHours, { ...params, day }));
