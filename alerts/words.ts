@@ -6,8 +6,8 @@ export interface Pair {
   readonly value: string;
 }
 
-/** LISTED is how many members of a list are written out. */
-export const LISTED = 5;
+/** Members of a list that are written out. */
+const LISTED = 5;
 const VALUE_LIMIT = 240;
 const ISO_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/;
 

@@ -1,5 +1,4 @@
-import type { EvidenceRow, LearningState } from '../core/index.ts';
-import { plural } from '../core/index.ts';
+import { type EvidenceRow, type LearningState, plural } from '../core/index.ts';
 import { DAY_MS, KNOWN_ACTIVE_DAYS, KNOWN_AFTER_MS, learningState } from './baseline.ts';
 import { type MetValue, type NoveltyFacts, peersAt } from './novelty.ts';
 import { countInterval, type Gamma } from './statistics.ts';

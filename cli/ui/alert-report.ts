@@ -1,5 +1,4 @@
-import type { ApiAlert } from '../../core/index.ts';
-import { issuedSentence } from '../../core/index.ts';
+import { type ApiAlert, issuedSentence } from '../../core/index.ts';
 import { plain, table } from './words.ts';
 
 const SHOWN_DETECTIONS = 10;
