@@ -1,11 +1,11 @@
 import type { Config } from '../config/index.ts';
 import { type Clock, Counter, type Detection, Gauge, Histogram, type Logger, type Registry } from '../core/index.ts';
-import type { Queues, RunResult, Workers } from '../queues/index.ts';
+import type { BatchEntry, Queues, RunResult, Workers } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
 import { DAY_MS } from './baseline.ts';
 import { type Scope, scopeOf } from './contract.ts';
 import { storeDetections, storeSuccessions } from './findings.ts';
-import { fleetAt } from './prior.ts';
+import { fleetAt, renewFleets } from './prior.ts';
 import { enabledDetectors, judgeScope } from './run.ts';
 import { subjectsToJudge } from './subjects.ts';
 
@@ -18,6 +18,12 @@ const MAX_BATCHES = 500;
 
 /** Events in one look from which on it is a flood: an import, or a sender that catches up. */
 const FLOOD_EVENTS = 5_000;
+
+/** Under this name the detect workers count the batches of history that came in: what the fleet looked like was learnt without them. */
+const HISTORY = 'history';
+
+/** A batch with calls this much older than the day is history, and no sender that is a little late at midnight. */
+const HISTORY_AGE_MS = 3_600_000;
 
 /** Detections that are remembered as told at most. */
 const MAX_TOLD = 50_000;
@@ -85,6 +91,15 @@ export function openDetectors(context: DetectorsContext): Detectors {
     recorded = { day, pairs };
   };
 
+  /** Batches of history that the fleet was looked at with; none yet. */
+  let history = Number.NaN;
+  const renew = async (waiting: readonly BatchEntry[], now: number): Promise<void> => {
+    const before = Math.floor(now / DAY_MS) * DAY_MS - HISTORY_AGE_MS;
+    const came = waiting.filter(({ minTime }) => minTime < before).length;
+    const seen = await queues.shared.count(HISTORY, came);
+    if (seen !== history && renewFleets(store, now)) history = seen;
+  };
+
   /** Detections that this process has stored and woken the alerts for: they are found again while their window is open. */
   const told = new Set<string>();
 
@@ -102,6 +117,10 @@ export function openDetectors(context: DetectorsContext): Detectors {
     const now = clock.now();
     const waiting = await queues.batches.peek(most);
     const since = config.alerts.maxAgeMs === null ? 0 : now - config.alerts.maxAgeMs;
+    await renew(
+      waiting.map((batch) => batch.entry),
+      now,
+    );
     const current = waiting.map((batch) => batch.entry).filter((entry) => entry.maxTime >= since);
     if (current.length > 0) {
       const stop = seconds.startTimer();
@@ -134,7 +153,9 @@ export function openDetectors(context: DetectorsContext): Detectors {
     register: (workers) => {
       // Looked at before the first page needs it; when the store is away the first run looks itself.
       const now = clock.now();
-      fleetAt(store, now, now).catch(() => {});
+      renew([], now)
+        .then(() => fleetAt(store, now, now))
+        .catch(() => {});
       workers.onDetect(runOnce);
     },
     runOnce,

@@ -106,6 +106,25 @@ interface Kept {
 
 const fleets = new WeakMap<Reads, Map<number, Kept>>();
 
+/** Days are looked at anew because of an import this often within this time at most: a sender that is always late holds up no pages. */
+const RENEWALS = 20;
+const RENEWALS_WITHIN_MS = 600_000;
+const renewals = new WeakMap<Reads, number[]>();
+
+/**
+ * renewFleets has all days looked at anew, because calls of days before arrived since: somebody imports history. False when that
+ * was done too often lately; ask again with the next batch. `now` in epoch milliseconds.
+ */
+export function renewFleets(reads: Reads, now: number): boolean {
+  if (!fleets.has(reads)) return true;
+  const lately = (renewals.get(reads) ?? []).filter((at) => at > now - RENEWALS_WITHIN_MS);
+  renewals.set(reads, lately);
+  if (lately.length >= RENEWALS) return false;
+  lately.push(now);
+  fleets.delete(reads);
+  return true;
+}
+
 /**
  * fleetAt is the fleet as it was at the start of `at`'s day, by event time; one look a day. A sender whose clock is ahead asks for a
  * day that has not begun at `now` (epoch milliseconds, the clock of whoever looks): that day is looked at anew once it has.

@@ -84,6 +84,8 @@ export interface SharedState {
    * Members RECENT_MS older than the newest mark are forgotten.
    */
   recent(name: string, marks: ReadonlyMap<string, number>, from: number, limit: number): Promise<string[]>;
+  /** count adds to a counter and returns what it stands at. */
+  count(name: string, by: number): Promise<number>;
 }
 
 /**

@@ -7,6 +7,7 @@ export function createMemoryState(): SharedState {
   const versions = new Map<string, number>();
   const groups = new Map<string, Set<string> | 'full'>();
   const marked = new Map<string, Map<string, number>>();
+  const counts = new Map<string, number>();
   return {
     async setOnce(name, value) {
       const there = values.get(name);
@@ -53,6 +54,11 @@ export function createMemoryState(): SharedState {
         .filter(([, time]) => time >= from)
         .slice(0, limit)
         .map(([member]) => member);
+    },
+    async count(name, by) {
+      const count = (counts.get(name) ?? 0) + by;
+      counts.set(name, count);
+      return count;
     },
   };
 }

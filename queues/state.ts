@@ -108,6 +108,7 @@ export function createSharedState(redis: Redis, prefix: string): SharedState {
         if (error) throw error;
         return members as string[];
       }),
+    count: (name, by) => guarded('counting shared state', () => redis.incrby(key('count', name), by)),
   };
 }
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLogger, createMetrics } from '../../core/index.ts';
 import { type Detectors, openDetectors } from '../../detectors/index.ts';
-import { fleetAt } from '../../detectors/prior.ts';
+import { fleetAt, renewFleets } from '../../detectors/prior.ts';
 import type { Queues } from '../../queues/index.ts';
 import { encodeUsage, type Store } from '../../store/index.ts';
 import { openTestQueues } from '../kit/redis.ts';
@@ -30,9 +30,9 @@ describe('the fleet of a day that has not begun', () => {
   });
 
   /** A call of one service in each of these hours. */
-  const calls = (token: string, from: number, to: number) =>
+  const calls = (token: string, from: number, to: number, owner = 'acme') =>
     Array.from({ length: Math.round((to - from) / HOUR) }, (_, i) => from + i * HOUR).map((time) => ({
-      ...{ time, receivedAt: 0, id: `${token} ${time}`, token, lineage: token, owner: 'acme', endpoint: 'GET /v1' },
+      ...{ time, receivedAt: 0, id: `${token} ${time}`, token, lineage: token, owner, endpoint: 'GET /v1' },
       ...{ method: 'GET', status: 200, ip: '198.51.100.7', country: 'DE', asn: 64500, networkKind: '' as const },
       ...{ latitude: 0, longitude: 0, accuracyKm: 0, userAgent: 'cron/1.0', bytes: 1, durationMs: 1, requestId: '' },
       ...{ attributes: '', source: 'native' },
@@ -74,5 +74,34 @@ describe('the fleet of a day that has not begun', () => {
     // One look a day, and what was never so is not written down.
     expect(await fleetAt(store, TOMORROW + 5 * HOUR, clock.at + HOUR)).toBe(fleet);
     expect(await recorded()).toEqual([]);
+  });
+
+  it('is looked at anew when history of earlier days was imported since', async () => {
+    const day = TOMORROW + DAY;
+    const peers = Array.from({ length: 8 }, (_, i) => calls(`tok_peer_${i}`, day - 8 * DAY, day + HOUR));
+    await arrived(day + HOUR, ...peers);
+    const before = await fleetAt(store, day, clock.at);
+    expect([...before.successions.keys()]).toEqual([]);
+    // The rest of the import: who fell silent the day before, and who began then.
+    await arrived(
+      day + 2 * HOUR,
+      calls('tok_silent', day - 8 * DAY, day - 6 * HOUR, 'globex'),
+      calls('tok_heir', day - 6 * HOUR, day + HOUR, 'globex'),
+    );
+    expect(await recorded()).toContainEqual({ lineage: 'tok_heir', predecessor: 'tok_silent' });
+    // What is only a little late renews nothing.
+    const after = await fleetAt(store, day, clock.at);
+    expect([...after.successions.keys()]).toEqual(['tok_heir']);
+    await arrived(day + 2 * HOUR + 1, calls('tok_peer_0', day - HOUR / 2, day + HOUR));
+    expect(await fleetAt(store, day, clock.at)).toBe(after);
+
+    // A sender that is always late does not have it looked at with every batch.
+    const later = day + 12 * HOUR;
+    const renewed = Array.from(
+      { length: 30 },
+      (_, i) => [fleetAt(store, day, later), renewFleets(store, later + i)][1],
+    );
+    expect(renewed.filter(Boolean)).toHaveLength(20);
+    expect(renewFleets(store, later + HOUR)).toBe(true);
   });
 });

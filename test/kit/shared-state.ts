@@ -28,5 +28,6 @@ export function createSharedState(): MemorySharedState {
       return state.countDistinct(name, asked, limit);
     },
     recent: state.recent,
+    count: state.count,
   };
 }

@@ -110,6 +110,14 @@ describe('shared state', () => {
     }
   });
 
+  it('counts for all processes', async () => {
+    for (const shared of [queues.shared, createMemoryState()]) {
+      expect(await shared.count('imports', 0)).toBe(0);
+      expect(await shared.count('imports', 2)).toBe(2);
+      expect(await shared.count('imports', 1)).toBe(3);
+    }
+  });
+
   it('tells what was added since a version, each member once', async () => {
     const version = await queues.shared.setAdd('s', ['x', 'y']);
     expect(await queues.shared.setAdd('s', ['y'])).toBe(version);
