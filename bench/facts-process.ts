@@ -185,7 +185,8 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
       source: 'native',
     });
   });
-  const steps = Array.from({ length: 20 }, (_, i) => {
+  const issuers = Array.from({ length: 20 }, () => `owner_${Math.floor(draw() * owners)}`);
+  const steps = issuers.map((owner, i) => {
     const token = `tok_new_${number}_${i}`;
     const time = receivedAt - 500;
     // prettier-ignore
@@ -196,7 +197,7 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
       action: 'issued',
       token,
       lineage: token,
-      owner: `owner_${Math.floor(draw() * owners)}`,
+      owner,
       replaces: '',
       issuedBy: '',
       issuerLineage: '',
@@ -231,6 +232,7 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
         touched: null,
         news,
         arrived: news,
+        owners: [...new Set(issuers)],
       },
     ],
     receivedAt - 3_600_000,

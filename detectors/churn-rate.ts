@@ -52,15 +52,17 @@ export interface ChurnFacts {
   readonly expected?: readonly BurstSaid[];
 }
 
-const TOUCHED = `
-  SELECT owner FROM lifecycle
-  WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
-    AND has({receivedAt:Array(Int64)}, toUnixTimestamp64Milli(received_at))`;
-
-type Touch = Record<string, unknown> & { from: number; to: number; receivedAt: number[] };
+/** The owners of a scope, when its batches do not name them. */
+const touched = defineQuery<Record<string, unknown> & { from: number; to: number; receivedAt: number[] }, string>(
+  'churn_touched',
+  `SELECT DISTINCT owner FROM lifecycle
+   WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+     AND has({receivedAt:Array(Int64)}, toUnixTimestamp64Milli(received_at))`,
+  (raw) => text(raw.owner),
+);
 
 const recentSteps = defineQuery<
-  Touch & { since: number; until: number },
+  { owners: string[]; since: number; until: number },
   { owner: string; step: Step; recent: { time: number; token: string }[] }
 >(
   'churn_recent_steps',
@@ -68,7 +70,7 @@ const recentSteps = defineQuery<
    FROM (
      SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toUnixTimestamp64Milli(time) AS at, token AS id
      FROM lifecycle
-     WHERE owner IN (${TOUCHED}) AND action IN ('issued', 'rotated', 'revoked')
+     WHERE owner IN {owners:Array(String)} AND action IN ('issued', 'rotated', 'revoked')
        AND time >= fromUnixTimestamp64Milli({since:Int64}) AND time < fromUnixTimestamp64Milli({until:Int64})
      ORDER BY time
      LIMIT 1 BY owner, id, step, at
@@ -83,60 +85,59 @@ const recentSteps = defineQuery<
 
 const pastHours = defineQuery<
   { owners: string[]; from: number },
-  { owner: string; step: Step; hours: { hour: number; steps: number }[] }
+  { owner: string; step: Step; first: number; hours: { hour: number; steps: number }[] }
 >(
   'churn_past_hours',
-  `SELECT owner, step, arraySort(groupArray((at, made))) AS hours
+  `SELECT owner, step, min(at) AS first, arraySort(groupArrayIf((at, made), at * 1000 >= {from:Int64})) AS hours
    FROM (
      SELECT owner, step, toUnixTimestamp(hour) AS at, sum(steps) AS made
      FROM rollup_churn
-     WHERE owner IN {owners:Array(String)} AND hour >= fromUnixTimestamp64Milli({from:Int64})
+     WHERE owner IN {owners:Array(String)}
      GROUP BY owner, step, hour
    )
    GROUP BY owner, step`,
   (raw) => ({
     owner: text(raw.owner),
     step: text(raw.step) as Step,
+    first: num(raw.first) * 1000,
     hours: (raw.hours as [unknown, unknown][]).map(([hour, steps]) => ({ hour: num(hour) * 1000, steps: num(steps) })),
   }),
 );
 
-const firstSigns = defineQuery<{ owners: string[] }, { owner: string; firstSeen: number }>(
-  'churn_first_signs',
-  `SELECT owner, toUnixTimestamp(min(hour)) AS first_seen
-   FROM (
-     SELECT owner, hour FROM rollup_churn WHERE owner IN {owners:Array(String)}
-     UNION ALL
-     SELECT owner, toDateTime(toStartOfHour(first_seen), 'UTC') AS hour FROM rollup_tokens WHERE owner IN {owners:Array(String)}
-   )
+/** First use of any token of the owners, in whole hours. */
+const firstUses = defineQuery<{ owners: string[] }, { owner: string; first: number }>(
+  'churn_first_uses',
+  `SELECT owner, toUnixTimestamp(toStartOfHour(min(first_seen))) AS first
+   FROM rollup_tokens
+   WHERE owner IN {owners:Array(String)}
    GROUP BY owner`,
-  (raw) => ({ owner: text(raw.owner), firstSeen: num(raw.first_seen) * 1000 }),
+  (raw) => ({ owner: text(raw.owner), first: num(raw.first) * 1000 }),
 );
 
 async function facts(reads: Reads, scope: Scope): Promise<ChurnFacts[]> {
   if (scope.lifecycle === 0) return [];
   const { from, to } = scope.within;
-  const recent = await reads.read(recentSteps, {
-    from: scope.from,
-    to: scope.to,
-    receivedAt: [...scope.receivedAt],
-    since: from - LONGEST_MS,
-    until: to,
-  });
-  if (recent.length === 0) return [];
-  const owners = [...new Set(recent.map((row) => row.owner))];
-  const [feedback, hours, signs] = await Promise.all([
+  const owners =
+    scope.owners === null
+      ? await reads.read(touched, { from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt] })
+      : [...scope.owners];
+  if (owners.length === 0) return [];
+  const [recent, feedback, hours, uses] = await Promise.all([
+    reads.read(recentSteps, { owners, since: from - LONGEST_MS, until: to }),
     feedbackFor(reads, scope),
     reads.read(pastHours, { owners, from: from - HISTORY_MS }),
-    reads.read(firstSigns, { owners }),
+    reads.read(firstUses, { owners }),
   ]);
+  const firstSeen = new Map<string, number>();
+  for (const { owner, first } of [...hours, ...uses])
+    firstSeen.set(owner, Math.min(first, firstSeen.get(owner) ?? first));
   const churnWords = feedback.ofLineage.get('') ?? [];
   return recent.map((row) => {
     const words = churnWords.filter((word) => word.owner === row.owner && word.value === row.step);
     const past = hours.find((other) => other.owner === row.owner && other.step === row.step)?.hours ?? [];
     return {
       ...row,
-      firstSeen: signs.find((sign) => sign.owner === row.owner)?.firstSeen ?? from,
+      firstSeen: firstSeen.get(row.owner) ?? from,
       ...churnAsSaid({ hours: past, recent: row.recent }, words, from),
     };
   });

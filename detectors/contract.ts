@@ -21,7 +21,12 @@ export interface Scope {
   readonly lifecycle: number;
   /** Who met something new in the batches or shortly before, as far as they tell: no other lineage can be news. Null: the store knows. */
   readonly subjects: readonly Subject[] | null;
+  /** Owners of the lifecycle events in the batches, as far as these tell. Null: the store knows. */
+  readonly owners: readonly string[] | null;
 }
+
+/** More owners than this are no longer cheaper to name than to find by a query over the batches. */
+const MAX_OWNERS = 2_000;
 
 /** scopeOf is the scope of some batches; findings before `since` page nobody. Without a `now` event time is the clock. */
 export function scopeOf(
@@ -37,12 +42,16 @@ export function scopeOf(
     scope.usage += usage;
     scope.lifecycle += lifecycle;
   }
+  const named = entries.some(({ owners }) => owners === null)
+    ? null
+    : [...new Set(entries.flatMap(({ owners }) => owners ?? []))];
+  const owners = named === null || named.length > MAX_OWNERS ? null : named;
   const receivedAt = [...new Set(entries.map((entry) => entry.receivedAt))];
   const from = Math.max(since, scope.from);
   // What follows a late call may have been stored before it: it is judged with it, up to the end of the day that it is judged by.
   const endOfDay = (Math.floor(scope.to / DAY_MS) + 1) * DAY_MS;
   const within = { from: Math.max(since, from - DISORDER_MS), to: Math.min(scope.to + 1 + OPEN_MS, endOfDay) };
-  return { ...scope, from, receivedAt, now: now ?? scope.to, since, within, subjects };
+  return { ...scope, from, receivedAt, now: now ?? scope.to, since, within, subjects, owners };
 }
 
 /** daysOf cuts a scope where UTC days end, so that whatever batches are judged together, each day is judged by what was known when it began. */

@@ -84,7 +84,7 @@ const metValues = defineQuery<
 >(
   'novelty_met_values',
   `SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(failed) AS failed,
-     argMinMerge(first_status) AS first_status
+     min(first_call) % 65536 AS first_status
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
    GROUP BY facet, lineage, value

@@ -1,6 +1,5 @@
 import { unwatchFile, watchFile } from 'node:fs';
 import { createRequire } from 'node:module';
-import { BlockList, isIPv6 } from 'node:net';
 import type { Config } from '../config/index.ts';
 import { NETWORK_KINDS, type NetworkKind, type TokenwatchError } from '../core/index.ts';
 import { createCache } from './cache.ts';
@@ -92,7 +91,7 @@ export async function openGeo(paths: Config['geo'], options: GeoOptions = {}): P
     const address = normalizeIp(ip);
     if (address === '') return NOWHERE;
     // An organisation's own way out may well have a private address.
-    if (isLocal(address)) return egress.has(address) ? { ...NOWHERE, networkKind: 'egress' } : NOWHERE;
+    if (LOCAL.has(address)) return egress.has(address) ? { ...NOWHERE, networkKind: 'egress' } : NOWHERE;
     let country = '';
     let asn = 0;
     let organisation = '';
@@ -189,28 +188,19 @@ function warningOf({ role, name, path, bundled, ageDays }: GeoDatabase & { reado
 }
 
 /** Addresses that nobody is registered for: private, loopback, link-local, shared, documentation aside. */
-const LOCAL = new BlockList();
-for (const [net, prefix] of [
-  ['0.0.0.0', 8],
-  ['10.0.0.0', 8],
-  ['100.64.0.0', 10],
-  ['127.0.0.0', 8],
-  ['169.254.0.0', 16],
-  ['172.16.0.0', 12],
-  ['192.168.0.0', 16],
-  ['224.0.0.0', 3],
-] as const) {
-  LOCAL.addSubnet(net, prefix, 'ipv4');
-}
-for (const [net, prefix] of [
-  ['::', 127],
-  ['fc00::', 7],
-  ['fe80::', 10],
-  ['ff00::', 8],
-] as const) {
-  LOCAL.addSubnet(net, prefix, 'ipv6');
-}
-
-function isLocal(address: string): boolean {
-  return LOCAL.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
-}
+const LOCAL = createRanges(
+  parseRangeList(
+    `0.0.0.0/8
+     10.0.0.0/8
+     100.64.0.0/10
+     127.0.0.0/8
+     169.254.0.0/16
+     172.16.0.0/12
+     192.168.0.0/16
+     224.0.0.0/3
+     ::/127
+     fc00::/7
+     fe80::/10
+     ff00::/8`,
+  ),
+);

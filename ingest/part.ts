@@ -21,6 +21,7 @@ export interface Part {
   readonly touched: readonly Subject[] | null;
   readonly news: readonly Subject[] | null;
   readonly arrived: readonly Subject[] | null;
+  readonly owners: readonly string[] | null;
   readonly counts: LineCounts;
 }
 

@@ -59,6 +59,9 @@ export interface Reader {
   read(chunk: Chunk, id: string, request: RequestContext, now: number, keepRejected: number): Promise<Draft>;
 }
 
+/** Owners of lifecycle events that a chunk names at most. */
+const MAX_OWNERS = 1_000;
+
 /** createReader makes the reader over an enricher. */
 export function createReader({ enricher, redactor, news, log }: ReaderContext): Reader {
   /** Parsing is not allowed to throw; when it does all the same, the line pays for it and not its neighbours. */
@@ -146,6 +149,7 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
           let to = Number.NEGATIVE_INFINITY;
           const failed = new Map<number, LineError>();
           const note = news?.note();
+          const owners = new Set<string>();
           for (let i = 0; i < events.length; i++) {
             const event = events[i] as TokenEvent;
             const line = lines[i] as number;
@@ -158,6 +162,7 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
               } else {
                 const row = enricher.enrichLifecycle(event, receivedAt, idPrefix + i, sources[i] as string);
                 lifecycle.push(encodeLifecycle(row));
+                owners.add(row.owner);
                 lifecycleLines.push(line);
               }
             } catch (error) {
@@ -193,6 +198,7 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
             touched: note?.touched() ?? null,
             news: note?.news() ?? null,
             arrived: note?.arrived() ?? null,
+            owners: owners.size > MAX_OWNERS ? null : [...owners],
             counts: refuseLines(
               {
                 accepted,

@@ -101,6 +101,7 @@ export function createSink({ store, queues, news, log, metrics }: SinkContext): 
           touched: together(parts, (part) => part.touched),
           news: together(parts, (part) => part.news),
           arrived: together(parts, (part) => part.arrived),
+          owners: together(parts, (part) => part.owners),
         };
         if (entry.usage + entry.lifecycle > 0)
           await queues.batches.append([entry]).catch((error: unknown) => {
@@ -135,22 +136,25 @@ function joined(parts: readonly Part[], pick: (part: Part) => readonly string[])
   return parts.length === 1 ? pick(parts[0] as Part) : parts.flatMap(pick);
 }
 
-/** Subjects of all parts that a batch names at most. */
-const MAX_SUBJECTS = 2_000;
+/** Subjects, or owners, of all parts that a batch names at most. */
+const MAX_NAMED = 2_000;
 
-/** together names the subjects of all parts, each once; null when one part could not name its own, or they are too many. */
-function together(parts: readonly Part[], pick: (part: Part) => readonly Subject[] | null): readonly Subject[] | null {
+/** together names the subjects (or owners) of all parts, each once; null when one part could not name its own, or they are too many. */
+function together<T extends Subject | string>(
+  parts: readonly Part[],
+  pick: (part: Part) => readonly T[] | null,
+): readonly T[] | null {
   const [only] = parts;
   if (parts.length === 1 && only !== undefined) return pick(only) ?? null;
-  const subjects = new Map<string, Subject>();
+  const all = new Map<string, T>();
   for (const part of parts) {
     const named = pick(part);
     // Undefined in a batch that an older version wrote ahead.
     if (named === null || named === undefined) return null;
-    for (const subject of named) subjects.set(JSON.stringify(subject), subject);
-    if (subjects.size > MAX_SUBJECTS) return null;
+    for (const one of named) all.set(JSON.stringify(one), one);
+    if (all.size > MAX_NAMED) return null;
   }
-  return [...subjects.values()];
+  return [...all.values()];
 }
 
 function fulfilled<T>(settled: PromiseSettledResult<T>): T {

@@ -18,6 +18,8 @@ export interface BatchEntry {
   readonly news: readonly Subject[] | null;
   /** Those of the news that came to a new place: what they do next is looked at too. */
   readonly arrived: readonly Subject[] | null;
+  /** Owners of the lifecycle events in it; null when they are too many to name. */
+  readonly owners: readonly string[] | null;
 }
 
 /** NotificationJob asks for one message of one alert to one channel; its id is the idempotency key, stable over retries and restarts. */

@@ -12,7 +12,6 @@ import {
   insertToken,
   quoted,
   requireVersion,
-  selectRows,
   versionOf,
 } from './engine.ts';
 import { engineCode } from './errors.ts';
@@ -62,6 +61,12 @@ export function paramText(value: unknown): string {
 function withParams(sql: string, params: Record<string, unknown>): string {
   const set = Object.entries(params).map(([name, value]) => `param_${name} = ${literal(paramText(value))}`);
   return set.length === 0 ? sql : `SET ${set.join(', ')}; ${sql}`;
+}
+
+/** rowsIn reads an answer in JSONEachRow: one row a line. */
+function rowsIn(answer: { text(): string }): Record<string, unknown>[] {
+  const lines = answer.text().trimEnd();
+  return lines === '' ? [] : (JSON.parse(`[${lines.replaceAll('\n', ',')}]`) as Record<string, unknown>[]);
 }
 
 /** openEmbedded opens chDB in the data directory; one process at a time may. */
@@ -119,7 +124,11 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
       return { client, close: () => client.close() };
     },
     command: (sql, doing) => pool(({ client }) => attempt(client.command({ query: sql }), doing).then(() => undefined)),
-    rows: (sql, params, doing) => pool(({ client }) => attempt(selectRows(client, withParams(sql, params), {}), doing)),
+    rows: (sql, params, doing) =>
+      pool(({ connection }) =>
+        // By way of the client an answer would become a stream, and a read cost some three milliseconds more.
+        attempt(connection.chdb.queryAsync(withParams(sql, params), { format: 'JSONEachRow' }), doing).then(rowsIn),
+      ),
     insert: (table, columns, lines, token) =>
       pool(({ connection }) =>
         attempt(

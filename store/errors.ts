@@ -80,11 +80,15 @@ export function engineCode(error: unknown): string {
 export function storeError(error: unknown, doing: string): TokenwatchError {
   if (error instanceof TokenwatchError) return error;
   const number = engineCode(error);
-  const text = errorText(error).replace(/\s+/g, ' ').slice(0, 300);
+  const text = errorText(error)
+    .replace(/\s+/g, ' ')
+    .replace(/^(Code: \d+\. DB::Exception: )+/, '')
+    .slice(0, 300);
   if (number === '') {
     const code = String((error as EngineError | null)?.code ?? '');
     const timedOut = errorText(error).startsWith('Timeout error');
-    if (NETWORK_CODES.has(code) || timedOut || code === '')
+    // chDB's own functions give a code to what no engine answered, the client gives none.
+    if (NETWORK_CODES.has(code) || timedOut || code === '' || code.startsWith('CHDB_'))
       return new TokenwatchError(
         'store_unreachable',
         'transient',

@@ -12,12 +12,12 @@ CREATE TABLE IF NOT EXISTS rollup_facets
     calls      SimpleAggregateFunction(sum, UInt64),
     denied     SimpleAggregateFunction(sum, UInt64),
     failed     SimpleAggregateFunction(sum, UInt64),
-    first_status AggregateFunction(argMin, UInt16, DateTime64(3, 'UTC')),
+    first_call SimpleAggregateFunction(min, UInt64),
     PROJECTION by_value (SELECT facet, value, owner, lineage, first_seen ORDER BY facet, value)
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, facet, value)
-SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 512, min_bytes_for_wide_part = 1073741824, deduplicate_merge_projection_mode = 'rebuild';
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 128, min_bytes_for_wide_part = 1073741824, deduplicate_merge_projection_mode = 'rebuild';
 
 -- Calls through the organisation's own way out count as one place, `egress`, wherever its addresses are; a kind is `other` where the
 -- network is known and nothing tells its kind.
@@ -32,7 +32,7 @@ SELECT
     count() AS calls,
     countIf(status IN (401, 403)) AS denied,
     countIf(status >= 400) AS failed,
-    argMinState(status, time) AS first_status
+    min(toUInt64(toUnixTimestamp64Milli(time)) * 65536 + status) AS first_call
 FROM events
 ARRAY JOIN [
     ('endpoint', toString(endpoint)),

@@ -1,7 +1,7 @@
 -- The contract's views over the rollups: one row per pair, counters merged.
 -- first_status: how the very first call was answered, so that a finding's numbers can be had from here.
 CREATE VIEW IF NOT EXISTS token_endpoints AS
-SELECT owner, lineage, value AS endpoint, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed, argMinMerge(first_status) AS first_status
+SELECT owner, lineage, value AS endpoint, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed, toUInt16(min(first_call) % 65536) AS first_status
 FROM rollup_facets
 WHERE facet = 'endpoint'
 GROUP BY owner, lineage, value;

@@ -45,7 +45,9 @@ describe('the fleet of a day that has not begun', () => {
     await store.insert('events', all.map(encodeUsage), `calls at ${at}`);
     const times = all.map(({ time }) => time);
     const entry = { receivedAt: at, minTime: Math.min(...times), maxTime: Math.max(...times), usage: all.length };
-    await redis.queues.batches.append([{ ...entry, lifecycle: 0, touched: null, news: null, arrived: null }]);
+    await redis.queues.batches.append([
+      { ...entry, lifecycle: 0, touched: null, news: null, arrived: null, owners: null },
+    ]);
     await detectors.runOnce();
   }
 

@@ -17,6 +17,7 @@ function batch(at: number, fields: Partial<BatchEntry> = {}): BatchEntry {
     touched: [],
     news: [],
     arrived: [],
+    owners: [],
     ...fields,
   };
 }

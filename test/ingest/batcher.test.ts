@@ -18,6 +18,7 @@ function part(id: string, receivedAt: number, events: string[]): Part {
     touched: [],
     news: [],
     arrived: [],
+    owners: [],
     counts: { ...NO_LINES, accepted: events.length },
   };
 }

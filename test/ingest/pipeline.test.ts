@@ -78,7 +78,7 @@ describe('a batch log that is away', () => {
       const part: Part = {
         ...{ id: row.id, sender: 's', source: 'native', events: [encodeUsage(row)], eventLines: [1], lifecycle: [] },
         ...{ lifecycleLines: [], rejected: [], times: [row.time, row.time] },
-        ...{ touched: note.touched(), news: note.news(), arrived: note.arrived() },
+        ...{ touched: note.touched(), news: note.news(), arrived: note.arrived(), owners: [] },
         counts: { accepted: 1, rejected: 0, skipped: 0, errors: [] },
       };
       return { token: row.id, receivedAt: row.receivedAt, parts: [part] };
@@ -290,6 +290,7 @@ describe('what the engine refuses for good', () => {
       touched: [],
       news: [],
       arrived: [],
+      owners: [],
       counts: { accepted: 4000, rejected: 0, skipped: 0, errors: [] },
     };
     const [counts] = await sink.persist({ token: 'all-bad', receivedAt: Date.now(), parts: [part] });

@@ -58,6 +58,7 @@ describe('batch log', () => {
       touched: [],
       news: null,
       arrived: null,
+      owners: null,
     });
     await queues.batches.append([entry(1), entry(2), entry(3)]);
     const first = await queues.batches.peek(2);
@@ -74,7 +75,7 @@ describe('a batch that a receiver of an older version entered', () => {
     const old = { receivedAt: 9, minTime: 1, maxTime: 2, usage: 3, lifecycle: 0 };
     await queues.batches.append([old as BatchEntry]);
     const found = (await queues.batches.peek(10)).find(({ entry }) => entry.receivedAt === 9);
-    expect(found?.entry).toEqual({ ...old, touched: null, news: null, arrived: null });
+    expect(found?.entry).toEqual({ ...old, touched: null, news: null, arrived: null, owners: null });
     await queues.batches.remove([found?.key ?? '']);
   });
 });
