@@ -89,7 +89,7 @@ export const sightings = defineQuery<
 const MOVE_MS = 6 * HOUR_MS;
 
 /** Newcomers to one country that are looked at most, the first ones: a region that moves is known by far fewer. */
-const MAX_NEWCOMERS = 2_000;
+const MAX_NEWCOMERS = 300;
 
 /** Others that are counted as moving along at most. */
 const MAX_MOVED = 100;
