@@ -70,8 +70,9 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
   let span: [number, number] | null = null;
 
   const blocks = createBlocks(store, async (entries) => {
-    const scope = scopeOf(entries, 0);
-    span = span === null ? [scope.from, scope.to] : [Math.min(span[0], scope.from), Math.max(span[1], scope.to)];
+    const { from, to } = scopeOf(entries, 0);
+    span = span === null ? [from, to] : [Math.min(span[0], from), Math.max(span[1], to)];
+    const scope = scopeOf(entries, 0, null, span[1]);
     // The first finding of an id stands, as in the live service.
     for (const detection of await judge(scope)) if (!found.has(detection.id)) found.set(detection.id, detection);
   });

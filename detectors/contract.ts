@@ -48,10 +48,12 @@ export function scopeOf(
   const owners = named === null || named.length > MAX_OWNERS ? null : named;
   const receivedAt = [...new Set(entries.map((entry) => entry.receivedAt))];
   const from = Math.max(since, scope.from);
-  // What follows a late call may have been stored before it: it is judged with it, up to the end of the day that it is judged by.
+  // What follows a late call may have been stored before it: it is judged with it. Of the next day that is what has come by now.
+  const clock = now ?? scope.to;
   const endOfDay = (Math.floor(scope.to / DAY_MS) + 1) * DAY_MS;
-  const within = { from: Math.max(since, from - DISORDER_MS), to: Math.min(scope.to + 1 + OPEN_MS, endOfDay) };
-  return { ...scope, from, receivedAt, now: now ?? scope.to, since, within, subjects, owners };
+  const followed = Math.min(scope.to + OPEN_MS, Math.max(endOfDay - 1, clock));
+  const within = { from: Math.max(since, from - DISORDER_MS), to: followed + 1 };
+  return { ...scope, from, receivedAt, now: clock, since, within, subjects, owners };
 }
 
 /** daysOf cuts a scope where UTC days end, so that whatever batches are judged together, each day is judged by what was known when it began. */

@@ -75,7 +75,7 @@ export async function openReplay(options: ReplayOptions): Promise<Replay> {
     const block = ++blocks;
     await Promise.all([...tables].map(([table, lines]) => store.insert(table, lines, `block ${block}`)));
     if (!judged || stored.length === 0) return;
-    const scope = scopeOf(stored, liveMs);
+    const scope = scopeOf(stored, liveMs, null, nowMs);
     // The first finding of an id stands, as in the live service.
     for (const one of await judge(scope)) if (!found.has(one.id)) found.set(one.id, one);
     if (!options.looks) return;

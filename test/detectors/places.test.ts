@@ -177,7 +177,7 @@ describe('a busy token whose owner has others', () => {
     expect(detections[0]?.window.to).toBe(left + 120_000);
   });
 
-  test('is judged with what follows a late call, but by no other day than the call’s own', () => {
+  test('is judged with what follows a late call, of the next day as far as it has come', () => {
     const at = Date.UTC(2026, 10, 16, 23, 30);
     const entry = {
       receivedAt: NOW,
@@ -191,6 +191,10 @@ describe('a busy token whose owner has others', () => {
       owners: null,
     };
     expect(scopeOf([entry], 0).within.to).toBe(Date.UTC(2026, 10, 17));
+    expect(scopeOf([entry], 0, null, Date.UTC(2026, 10, 17) + 5 * MINUTE_MS).within.to).toBe(
+      Date.UTC(2026, 10, 17) + 5 * MINUTE_MS + 1,
+    );
+    expect(scopeOf([entry], 0, null, at + 5 * HOUR_MS).within.to).toBe(at + HOUR_MS + 1);
     const early = { ...entry, minTime: at - 2 * HOUR_MS, maxTime: at - 2 * HOUR_MS };
     expect(scopeOf([early], 0).within.to).toBe(at - HOUR_MS + 1);
   });
