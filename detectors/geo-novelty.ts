@@ -15,7 +15,7 @@ import {
   tokenAt,
 } from './novelty.ts';
 import type { Facet } from './prior.ts';
-import { moves, type PlaceFacet, type Sighting, sightings } from './sightings.ts';
+import { callsBy, moves, type PlaceFacet, type Sighting, sightings } from './sightings.ts';
 import { bringsNetwork, clientLook, combinedSurprise, lookAt, shared, weighKind, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
 import { countryName, duration, gradeOf, kindName, rounded, severityOf, sqlText, sqlTime } from './words.ts';
@@ -28,7 +28,8 @@ const PARAMS = {
   two_places: {
     default: 1,
     unit: 'surprise',
-    about: 'added when the token is heard from a known country soon after: it is in two places',
+    about:
+      'added when the token is heard from a known country soon after: it is in two places; shared among the places that it knows, for who is in many is often in two',
   },
   settle_seconds: {
     default: 120,
@@ -65,7 +66,8 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
       .filter(({ value }) => value.met >= open)
       .map(({ facet, value }) => {
         const { owner, lineage, values } = facts;
-        return { owner, lineage, home: values.country[0]?.value ?? '', facet, value };
+        const strange = metWith(values[facet], value).map((other) => other.value);
+        return { owner, lineage, home: values.country[0]?.value ?? '', facet, value, strange };
       }),
   );
   if (fresh.length === 0) return [];
@@ -81,6 +83,7 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
       facets: fresh.map((row) => row.facet),
       values: fresh.map((row) => row.value.value),
       mets: fresh.map((row) => row.value.met),
+      strange: fresh.map((row) => row.strange),
       from,
       to,
     }),
@@ -93,6 +96,11 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
   return novelty
     .filter(({ lineage }) => concerned.has(lineage))
     .map((lineage) => ({ ...lineage, sightings: rows.filter((row) => row.lineage === lineage.lineage) }));
+}
+
+/** metWith are the other places that were met just as newly as one, but for the very first: no home to come back to. */
+function metWith<V extends Pick<OwnValue, 'value' | 'met'>>(values: readonly V[], { value, met }: V): V[] {
+  return values.slice(1).filter((other) => other.value !== value && other.met > met - WINDOW_MS);
 }
 
 /** newPlaces are the countries met after the first, and the kinds of networks that came with a new network and no new country. */
@@ -123,7 +131,10 @@ export function judgedAt(
   const past = callsBefore(facts, met);
   const callsPerHour = past.calls / Math.max(1, past.hours);
   const atOnce = peersAt(facts, met) === 0 || callsPerHour < BUSY_CALLS_PER_HOUR ? met : null;
-  const stays = [...(sighting?.calls ?? []).map((call) => call.time), ...(sighting?.minutes ?? [])];
+  const stays = [
+    ...(sighting?.calls ?? []).map((call) => call.time),
+    ...(sighting?.minutes ?? []).map(({ first }) => first),
+  ];
   const settled = stays.filter((time) => time >= met + settleMs).sort((a, b) => a - b)[0] ?? null;
   const busy = BURST_CALLS.map((calls) => sighting?.calls[calls - 1]?.time ?? null);
   return [...new Set([atOnce, sighting?.homeAfter ?? null, settled, ...(atOnce === null ? [] : busy)])]
@@ -168,23 +179,24 @@ function judgePlace(
   const token = tokenAt(facts, at);
   const calls = sighting?.calls ?? [];
   const soFar = calls.filter((call) => call.time <= at);
-  const count = at === homeAfter ? (sighting?.callsUntilHome ?? 0) : soFar.length;
+  const count = at === homeAfter ? (sighting?.callsUntilHome ?? 0) : sighting === undefined ? 0 : callsBy(sighting, at);
   const past = callsBefore(facts, value.met);
   const callsPerHour = Math.max(0.1, past.calls / Math.max(1, past.hours));
   const hours = Math.max((at - value.met) / HOUR_MS, 1 / 6);
   const callRate = { shape: CALLS_SHAPE, exposure: CALLS_SHAPE / callsPerHour };
   const rush = surpriseOfCount(soFar.length, hours, callRate);
+  const before = facts.values[facet].filter((other) => other.met < value.met - WINDOW_MS);
+  const twice = twoPlaces && look.surprise >= MIN_SIGNAL ? params.two_places / Math.max(1, before.length) : 0;
   const surprise =
     // Many calls make a strange place stranger; where peers explain the place they say nothing.
     (look.surprise >= MIN_SIGNAL
       ? Math.max(look.surprise, combinedSurprise([look.surprise, rush], 2))
-      : look.surprise) + (twoPlaces && look.surprise >= MIN_SIGNAL ? params.two_places : 0);
+      : look.surprise) + twice;
   const severity = severityOf(surprise, params);
   if (severity === null) return null;
   const nameOf = facet === 'kind' ? kindName : countryName;
   const place = nameOf(value.value);
   const through = calls[0]?.networkKind ?? '';
-  const before = facts.values[facet].filter((other) => other.met < value.met - WINDOW_MS);
   const history = value.met - (facts.activeHours[0] ?? value.met);
   const baseline = baselineOf(facts, at, look.values);
   return {
@@ -240,7 +252,7 @@ function judgePlace(
       })),
       MAX_EVIDENCE,
     ),
-    sql: placeSql(facts, facet, value.value, value.met, at),
+    sql: placeSql(facts, facet, value, at),
   };
 }
 
@@ -253,10 +265,14 @@ const SQL_PLACES: Readonly<Record<PlaceFacet, string>> = {
   kind: "if(network_kind = '' AND asn != 0, 'other', toString(network_kind))",
 };
 
-function placeSql(facts: GeoFacts, facet: PlaceFacet, value: string, from: number, to: number): string {
-  const there = `place = ${sqlText(value)}`;
+function placeSql(facts: GeoFacts, facet: PlaceFacet, met: MetValue, to: number): string {
+  const from = met.met;
+  const there = `place = ${sqlText(met.value)}`;
+  const strange = ['', met.value, ...metWith(facts.values[facet], met).map(({ value }) => value)]
+    .map(sqlText)
+    .join(', ');
   return (
-    `SELECT uniqExactIf(id, ${there}) AS calls, countIf(place NOT IN ('', ${sqlText(value)})) > 0 AS also_from_known_country, ` +
+    `SELECT uniqExactIf(id, ${there}) AS calls, countIf(place NOT IN (${strange})) > 0 AS also_from_known_country, ` +
     `minIf(time, ${there}) AS first, max(time) AS last, ` +
     `groupArraySortedIf(100)((time, ip, country, asn, network_kind, endpoint, status, user_agent), ${there}) AS first_calls ` +
     `FROM (SELECT *, ${SQL_PLACES[facet]} AS place FROM events ` +
@@ -277,7 +293,15 @@ function exampleGeo(shape: Parameters<typeof exampleFacts>[0], homeAfterMs: numb
   return {
     ...made,
     sightings: [
-      { facet, value: last?.value ?? '', calls: [call], minutes: [met], homeAfter, callsUntilHome: 1, moved: [] },
+      {
+        facet,
+        value: last?.value ?? '',
+        calls: [call],
+        minutes: [{ first: met, calls: 1 }],
+        homeAfter,
+        callsUntilHome: 1,
+        moved: [],
+      },
     ],
   };
 }

@@ -25,9 +25,9 @@ export interface Sighting {
   readonly value: string;
   /** First calls from there, by time. */
   readonly calls: readonly ForeignCall[];
-  /** First call from there in each minute since the first one, sorted: tells how long it stays, however many calls it makes. */
-  readonly minutes: readonly number[];
-  /** First call after it from another country or kind of network; null when none came yet. */
+  /** Minutes since the first call in which more came from there, by time: the first call in each, and how many. Tells how long it stays, however many calls it makes. */
+  readonly minutes: readonly { readonly first: number; readonly calls: number }[];
+  /** First call after it from another country or kind of network, and not from one that was met just as newly; null when none came yet. */
   readonly homeAfter: number | null;
   /** Calls from the new place until then, however many. */
   readonly callsUntilHome: number;
@@ -38,9 +38,29 @@ export interface Sighting {
 /** Calls from one place that are read at most. */
 const MAX_CALLS = 64;
 
-/** sightings reads what followed the first call from each new place: one row a place; the arrays run in step. */
+/** callsBy is how many calls came from a new place by a moment: the first call of a minute, or one of the first calls. */
+export function callsBy({ calls, minutes }: Pick<Sighting, 'calls' | 'minutes'>, at: number): number {
+  const read = calls.filter((call) => call.time <= at).length;
+  if (read < MAX_CALLS) return read;
+  let before = 0;
+  for (const minute of minutes) if (minute.first < at) before += minute.calls;
+  return Math.max(read, before + (minutes.some(({ first }) => first === at) ? 1 : 0));
+}
+
+/**
+ * sightings reads what followed the first call from each new place: one row a place; the arrays run in step. `strange` are the other
+ * places that each lineage met just then: being heard from those is no coming home.
+ */
 export const sightings = defineQuery<
-  { lineages: string[]; facets: string[]; values: string[]; mets: number[]; from: number; to: number },
+  {
+    lineages: string[];
+    facets: string[];
+    values: string[];
+    mets: number[];
+    strange: string[][];
+    from: number;
+    to: number;
+  },
   Omit<Sighting, 'moved'> & { lineage: string }
 >(
   'geo_sightings',
@@ -49,12 +69,14 @@ export const sightings = defineQuery<
      fresh.facet AS facet,
      fresh.value AS value,
      groupArraySortedIf(${MAX_CALLS})((toUnixTimestamp64Milli(call.time), call.ip, call.endpoint, call.status, call.user_agent, call.country, call.asn, call.kind), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value) AS calls,
-     arraySort(mapValues(minMapIf(map(intDiv(toUnixTimestamp64Milli(call.time) - fresh.met, 60000), toUnixTimestamp64Milli(call.time)), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value))) AS minutes,
-     minIf(toUnixTimestamp64Milli(call.time), if(fresh.facet = 'kind', call.kind, call.place) NOT IN ('', fresh.value)) AS home_after,
+     minMapIf(map(intDiv(toUnixTimestamp64Milli(call.time) - fresh.met, 60000), toUnixTimestamp64Milli(call.time)), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value) AS firsts,
+     sumMapIf(map(intDiv(toUnixTimestamp64Milli(call.time) - fresh.met, 60000), 1), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value) AS counts,
+     arraySort(arrayMap(minute -> (firsts[minute], counts[minute]), mapKeys(firsts))) AS minutes,
+     minIf(toUnixTimestamp64Milli(call.time), if(fresh.facet = 'kind', call.kind, call.place) NOT IN ('', fresh.value) AND NOT has(fresh.strange, if(fresh.facet = 'kind', call.kind, call.place))) AS home_after,
      arrayCount(at -> at <= home_after, groupArrayIf(toUnixTimestamp64Milli(call.time), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value)) AS until_home
    FROM (
-     SELECT pair.1 AS lineage, pair.2 AS facet, pair.3 AS value, pair.4 AS met
-     FROM (SELECT arrayJoin(arrayZip({lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {mets:Array(Int64)})) AS pair)
+     SELECT pair.1 AS lineage, pair.2 AS facet, pair.3 AS value, pair.4 AS met, pair.5 AS strange
+     FROM (SELECT arrayJoin(arrayZip({lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {mets:Array(Int64)}, {strange:Array(Array(String))})) AS pair)
    ) AS fresh
    INNER JOIN (
      SELECT lineage, time, ip, toString(endpoint) AS endpoint, status, toString(country) AS country, asn, toString(user_agent) AS user_agent,
@@ -79,7 +101,7 @@ export const sightings = defineQuery<
       status: num(status),
       userAgent: text(userAgent),
     })),
-    minutes: (raw.minutes as unknown[]).map(num),
+    minutes: (raw.minutes as [unknown, unknown][]).map(([first, calls]) => ({ first: num(first), calls: num(calls) })),
     homeAfter: num(raw.home_after) > 0 ? num(raw.home_after) : null,
     callsUntilHome: num(raw.until_home),
   }),

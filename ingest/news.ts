@@ -183,20 +183,30 @@ export function createNews(): News {
   }
 
   function newsOf(known: Known, row: UsageRow): 'none' | 'met' | 'arrived' {
-    const places = placesOf(row);
     const endpoint = meet(known, 0, row.endpoint);
+    // Who failed to authenticate was not the token: its place and client are not met.
+    if (row.status === 401) return metLast(known, row, endpoint);
+    const places = placesOf(row);
     const country = meet(known, 1, places.country);
     const network = meet(known, 2, row.networkKind === 'egress' ? 'egress' : networkOf(row.asn, row.ip));
     const kind = meet(known, 3, places.kind);
     const client = meet(known, 4, clientOf(row.userAgent));
     if (country) known.stays.push({ place: 'country', value: places.country, at: row.time, left: false });
     if (kind) known.stays.push({ place: 'kind', value: places.kind, at: row.time, left: false });
-    if (endpoint || country || network || kind || client) {
-      if (row.time > known.lastMet) known.lastMet = row.time;
-      return country || kind ? 'arrived' : 'met';
+    if (country || kind) {
+      metLast(known, row, true);
+      return 'arrived';
     }
-    // Late, it may move a first meeting to an earlier time; and a second try of a call is as new as the first.
-    return row.time <= known.lastMet ? 'arrived' : 'none';
+    return metLast(known, row, endpoint || network || client);
+  }
+
+  function metLast(known: Known, row: UsageRow, met: boolean): 'none' | 'met' | 'arrived' {
+    if (!met) {
+      // Late, it may move a first meeting to an earlier time; and a second try of a call is as new as the first.
+      return row.time <= known.lastMet ? 'arrived' : 'none';
+    }
+    if (row.time > known.lastMet) known.lastMet = row.time;
+    return 'met';
   }
 
   return {

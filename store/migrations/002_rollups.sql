@@ -19,7 +19,7 @@ ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, facet, value)
 SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 128, min_bytes_for_wide_part = 1073741824, deduplicate_merge_projection_mode = 'rebuild';
 
--- Calls through the organisation's own way out count as one place, `egress`, wherever its addresses are; a kind is `other` where the
+-- Who failed to authenticate (401) was not the token: its place and client are not met. Calls through the organisation's own way out count as one place, `egress`, wherever its addresses are; a kind is `other` where the
 -- network is known and nothing tells its kind.
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_facets_mv TO rollup_facets AS
 SELECT
@@ -36,14 +36,15 @@ SELECT
 FROM events
 ARRAY JOIN [
     ('endpoint', toString(endpoint)),
-    ('country', if(network_kind = 'egress', 'egress', toString(country))),
+    ('country', multiIf(status = 401, '', network_kind = 'egress', 'egress', toString(country))),
     ('network', multiIf(
+        status = 401, '',
         network_kind = 'egress', 'egress',
         asn != 0, concat('AS', toString(asn)),
         position(ip, ':') > 0, substringIndex(ip, ':', 2),
         substringIndex(ip, '.', 2))),
-    ('kind', if(network_kind = '' AND asn != 0, 'other', toString(network_kind))),
-    ('client', toString(substringIndex(user_agent, '/', 1)))
+    ('kind', multiIf(status = 401, '', network_kind = '' AND asn != 0, 'other', toString(network_kind))),
+    ('client', if(status = 401, '', toString(substringIndex(user_agent, '/', 1))))
 ] AS pair
 WHERE pair.2 != ''
 GROUP BY facet, owner, lineage, value;

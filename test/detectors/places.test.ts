@@ -130,6 +130,51 @@ test('a token that only ever came through the own way out is at home there: else
   expect(geo?.summary).toContain("it was only seen in the organisation's own way out");
 });
 
+const BRAZIL = { ip: '192.0.2.77', country: 'BR', asn: 64502, networkKind: '' } as const;
+const JAPAN = { ip: '192.0.2.78', country: 'JP', asn: 64503, networkKind: '' } as const;
+const geoOf = (detections: readonly Detection[]) => detections.filter(({ detector }) => detector === 'geo-novelty');
+
+test('two places that are both new are two trips: neither is a home to be heard from again', async () => {
+  const detections = await found([
+    ...history('tok_two_new'),
+    call('tok_two_new', NOW, BRAZIL),
+    call('tok_two_new', NOW + 60_000, JAPAN),
+  ]);
+  const strongest = geoOf(detections).at(-1);
+  expect(geoOf(detections).map(({ observed }) => observed.also_from_known_country)).not.toContain(true);
+  expect(strongest?.summary).not.toContain('it knows');
+  expect(await rows(store, strongest?.sql ?? '')).toMatchObject([{ also_from_known_country: 0 }]);
+});
+
+test('to be heard from home again says little of a token that is at home in many countries', async () => {
+  const homes = ['DE', 'FR', 'NL', 'BE', 'PL', 'SE', 'DK', 'IT', 'ES', 'PT'];
+  const roaming = Array.from({ length: HISTORY_HOURS }, (_, i) =>
+    call('tok_roams', NOW - (i + 1) * HOUR_MS, { country: homes[i % homes.length] as string }),
+  );
+  const detections = await found([...roaming, call('tok_roams', NOW, BRAZIL), call('tok_roams', NOW + 2_000)]);
+  const [alone, again] = [false, true].map((home) =>
+    geoOf(detections).find(({ observed }) => observed.also_from_known_country === home),
+  );
+  expect((again?.surprise ?? 0) - (alone?.surprise ?? 0)).toBeLessThan(0.2);
+});
+
+test('a caller who failed to authenticate was not the token: it teaches nothing, and pages nobody', async () => {
+  const failed = { ...BRAZIL, userAgent: 'curl/8.5', status: 401 };
+  const knocked = await found([
+    ...history('tok_knocked'),
+    call('tok_knocked', NOW, failed),
+    call('tok_knocked', NOW + 9),
+  ]);
+  expect(knocked).toEqual([]);
+  const stolen = [
+    ...history('tok_then_stolen'),
+    call('tok_then_stolen', NOW - 300 * HOUR_MS, failed),
+    call('tok_then_stolen', NOW, { ...failed, status: 200 }),
+    call('tok_then_stolen', NOW + 9),
+  ];
+  expect(geoOf(await found(stolen)).at(-1)).toMatchObject({ observed: { country: 'BR', calls: 1 }, state: 'known' });
+});
+
 describe('a busy token whose owner has others', () => {
   const MINUTE_MS = 60_000;
   const ABROAD = { ip: '192.0.2.77', country: 'BR', asn: 64502, networkKind: '' } as const;
@@ -175,6 +220,9 @@ describe('a busy token whose owner has others', () => {
     const detections = await judgeBatch(abroad, NOW + 2);
     expect(detections[0]).toMatchObject({ subject: { lineage: 'tok_fast' }, observed: { country: 'BR' } });
     expect(detections[0]?.window.to).toBe(left + 120_000);
+    // All calls are counted, and its SQL counts the same.
+    expect(detections[0]?.observed.calls).toBe(121);
+    expect(await rows(store, detections[0]?.sql ?? '')).toMatchObject([{ calls: 121 }]);
   });
 
   test('is judged with what follows a late call, of the next day as far as it has come', () => {

@@ -125,6 +125,8 @@ describe('what a batch says about its subjects', () => {
     expect(arrived(call())).toHaveLength(1);
     expect(arrived(call({ time: AT + 1, endpoint: 'GET /v1/keys' }))).toEqual([]);
     expect(arrived(call({ time: AT + 2, asn: 64501 }))).toEqual([]);
+    // Who failed to authenticate was not the token.
+    expect(arrived(call({ time: AT + 3, country: 'BR', status: 401 }))).toEqual([]);
     expect(arrived(call({ time: AT + 3, country: 'BR' }))).toHaveLength(1);
     expect(arrived(call({ time: AT + 4, networkKind: 'vpn' }))).toHaveLength(1);
   });
