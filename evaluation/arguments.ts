@@ -28,7 +28,7 @@ export const HELP = `npm run evaluate -- [options]
   --calm-seeds 101,102  seeds of the scenarios without; default: the same
   --tokens 200,2000     sizes of the fleets; default ${FLEETS.join(',')}
   --at-once 2           scenarios at once, each in a process of its own: 1 or 2
-  --quick               one seed, 200 tokens, short: shows that the command works, the figures mean little
+  --quick               one tuning seed, 200 tokens, short: shows that the command works, the figures mean little
   --tune                run the tuning seeds (${TUNING_SEEDS[0]} to ${TUNING_SEEDS.at(-1)}) and find the best plain rule
   --cloudtrail FILE     judge a real CloudTrail log (NDJSON, also .gz) as well
   --json FILE           write the figures there
@@ -55,7 +55,7 @@ export function readArguments(args: readonly string[]): Arguments {
     },
   });
   const { quick, tune } = values;
-  const usual = tune ? TUNING_SEEDS : quick ? REPORTED_SEEDS.slice(0, 1) : REPORTED_SEEDS;
+  const usual = tune ? TUNING_SEEDS : quick ? TUNING_SEEDS.slice(0, 1) : REPORTED_SEEDS;
   const given = numbers('seeds', values.seeds);
   const calmGiven = numbers('calm-seeds', values['calm-seeds']);
   const seedsOf = (tokens: number): readonly number[] =>

@@ -1,5 +1,6 @@
+import { calibrationNotes, delayNotes } from './notes.ts';
 import { delayPlot, qualityPlot, recallPlot } from './plots.ts';
-import { markdownTable, missesOf, type Report, realText, tablesOf } from './report.ts';
+import { markdownTable, missesOf, type Report, realText, type Table, tablesOf } from './report.ts';
 import { scoresOf } from './scores.ts';
 
 /** FIGURES_BEGIN and FIGURES_END enclose what the command writes into docs/evaluation/README.md. */
@@ -10,12 +11,18 @@ export const FIGURES_END = '<!-- end of figures -->';
 /** figuresMarkdown is the generated part of docs/evaluation/README.md. */
 export function figuresMarkdown(report: Report): string {
   const misses = missesOf(report);
+  const scores = scoresOf(report.outcomes);
+  const [overall, byKind, besideThePlainRule, calibration] = tablesOf(report) as [Table, Table, Table, Table];
+  const set = (table: Table, ...notes: readonly string[]) => [markdownTable(table).trimEnd(), ...notes];
   return [
     runText(report),
     '![Recall by kind of attack](recall.svg)',
     '![Time to alert](delay.svg)',
     '![Precision and recall beside a plain rule](quality.svg)',
-    ...tablesOf(report).map((table) => markdownTable(table).trimEnd()),
+    ...set(overall),
+    ...set(byKind, ...delayNotes(scores)),
+    ...set(besideThePlainRule),
+    ...set(calibration, ...calibrationNotes(scores)),
     '### Every miss and every false page',
     misses.length === 0 ? 'None.' : misses.map((miss) => `- ${miss}`).join('\n'),
     ...(report.real === null

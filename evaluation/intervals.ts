@@ -31,6 +31,27 @@ export function poissonAtMost(count: number, mean: number): number {
   return Math.min(1, sum);
 }
 
+/**
+ * binomialAtLeast is the chance of `hits` or more of `of`, each of which happens with that chance: the exact sum, each term
+ * from the one before it, over the tail that is the smaller one.
+ */
+export function binomialAtLeast(hits: number, of: number, chance: number): number {
+  if (hits <= 0 || chance >= 1) return 1;
+  if (hits > of || chance <= 0) return 0;
+  const odds = chance / (1 - chance);
+  const upper = hits > of * chance;
+  const from = upper ? hits : hits - 1;
+  let logarithm = from * Math.log(chance) + (of - from) * Math.log1p(-chance);
+  for (let i = 1; i <= from; i++) logarithm += Math.log((of - from + i) / i);
+  let term = Math.exp(logarithm);
+  let sum = 0;
+  for (let k = from; term > sum * Number.EPSILON; k += upper ? 1 : -1) {
+    sum += term;
+    term *= upper ? ((of - k) / (k + 1)) * odds : k / (of - k + 1) / odds;
+  }
+  return Math.min(1, upper ? sum : 1 - sum);
+}
+
 /** poissonInterval is the exact interval of the mean behind a count (Garwood 1936). */
 export function poissonInterval(count: number): Interval {
   return {

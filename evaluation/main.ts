@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { errorText } from '../core/index.ts';
 import { type Arguments, HELP, readArguments } from './arguments.ts';
 import { docsOf, runText } from './docs.ts';
+import { calibrationNotes, delayNotes } from './notes.ts';
 import type { ScenarioOutcome } from './outcome.ts';
 import { PLAIN_RULE } from './plain-rule.ts';
 import { askProcess, eachOf } from './processes.ts';
@@ -12,7 +13,7 @@ import type { RealQuestion } from './real-process.ts';
 import { missesOf, type Report, realText, ruleText, tablesOf, textTable } from './report.ts';
 import type { ScenarioQuestion } from './scenario-process.ts';
 import { scenarioName } from './scenarios.ts';
-import { bestRule, f1Of } from './scores.ts';
+import { bestRule, f1Of, scoresOf } from './scores.ts';
 
 /** Compiled, this file is in dist/evaluation. */
 const ROOT = fileURLToPath(new URL(import.meta.url.endsWith('.js') ? '../..' : '..', import.meta.url));
@@ -37,6 +38,8 @@ async function main(): Promise<void> {
   }
   const report = asked.from === null ? await run(asked) : readReport(asked.from);
   process.stdout.write(`\n${runText(report)}\n\n${tablesOf(report).map(textTable).join('\n')}\n`);
+  const scores = scoresOf(report.outcomes);
+  for (const note of [...delayNotes(scores), ...calibrationNotes(scores)]) process.stdout.write(`${note}\n`);
   for (const miss of missesOf(report)) process.stdout.write(`${miss}\n`);
   if (report.real !== null) process.stdout.write(`\nReal input\n${realText(report.real).join('\n')}\n`);
   if (asked.tune && asked.from === null) {

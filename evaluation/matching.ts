@@ -61,7 +61,10 @@ export function match(pages: readonly Page[], attacks: readonly AttackTruth[]): 
   };
 }
 
-/** delayOf is how long an attack went on before it was paged: from the first event that tells, or the start of judgement. */
-export function delayOf(attack: AttackTruth, pagedMs: number, liveMs: number): number {
-  return Math.max(0, pagedMs - Math.max(attack.firstTellingMs, liveMs));
+/**
+ * delayOf is how long an attack went on before it was paged, in milliseconds: from its first event, also when that lies
+ * before the live part. Nothing can be paged before the live part begins, whichever event a finding is about.
+ */
+export function delayOf(attack: Pick<AttackTruth, 'firstEventMs'>, pagedMs: number, liveMs: number): number {
+  return Math.max(0, Math.max(pagedMs, liveMs) - attack.firstEventMs);
 }

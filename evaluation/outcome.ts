@@ -8,8 +8,12 @@ export interface AttackOutcome {
   readonly kind: AttackKind;
   readonly subject: string;
   readonly description: string;
-  /** Null when it was missed; of the page, after the first event that tells. */
+  /** From its first event to the page; null when it was missed. */
   readonly delayMs: number | null;
+  /** From its first event to the first that could tell it from normal use. */
+  readonly tellingMs: number;
+  /** How much of it lay before the live part, in which nothing is judged; 0 for one that began in it. */
+  readonly unjudgedMs: number;
   /** What was found about the subject at that time, paging or not: the strongest of each detector, in words. */
   readonly heard: readonly string[];
 }

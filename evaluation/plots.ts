@@ -1,3 +1,4 @@
+import type { AttackKind } from '../fixtures/index.ts';
 import type { Interval } from './intervals.ts';
 import type { ScenarioOutcome } from './outcome.ts';
 import { durationText, GOALS } from './report.ts';
@@ -8,6 +9,7 @@ const INK = '#57606a';
 const GRID = '#d0d7de';
 const OURS = '#0969da';
 const OTHER = '#bc4c00';
+const THIRD = '#8250df';
 const FONT = 'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif"';
 
 const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
@@ -79,9 +81,10 @@ export function recallPlot({ byKind, detectors }: Scores): string {
   ]);
 }
 
+const SLOW_COLOURS = [OTHER, THIRD];
 const DELAY_TICKS_MS = [1_000, 10_000, 60_000, 600_000, 3_600_000, 14_400_000, 86_400_000, 6 * 86_400_000];
 
-/** delayPlot draws, for fast and slow attacks, which share of all attacks had paged after how long. */
+/** delayPlot draws, for fast attacks and each of the slow kinds, which share of all attacks had paged after how long. */
 export function delayPlot(outcomes: readonly ScenarioOutcome[]): string {
   const attacks = outcomes.flatMap((outcome) => outcome.attacks);
   const [left, right, top, bottom] = [70, 690, 50, 330];
@@ -89,8 +92,8 @@ export function delayPlot(outcomes: readonly ScenarioOutcome[]): string {
   const x = (ms: number) =>
     left + (Math.log(Math.max(ms, leastMs) / leastMs) / Math.log(mostMs / leastMs)) * (right - left);
   const y = (share: number) => bottom - share * (bottom - top);
-  const curve = (slow: boolean, colour: string): string => {
-    const of = attacks.filter(({ kind }) => SLOW_KINDS.includes(kind) === slow);
+  const curve = (ofKind: (kind: AttackKind) => boolean, colour: string): string => {
+    const of = attacks.filter(({ kind }) => ofKind(kind));
     const delays = of
       .map(({ delayMs }) => delayMs)
       .filter((delay) => delay !== null)
@@ -110,14 +113,16 @@ export function delayPlot(outcomes: readonly ScenarioOutcome[]): string {
       line(x(ms), top, x(ms), bottom),
       label({ at: [x(ms), bottom + 18], text: tickText(ms), anchor: 'middle' }),
     ]),
-    curve(false, OURS),
-    curve(true, OTHER),
+    curve((kind) => !SLOW_KINDS.includes(kind), OURS),
+    ...SLOW_KINDS.map((slow, i) => curve((kind) => kind === slow, SLOW_COLOURS[i] ?? OTHER)),
     label({ at: [left, bottom + 18], text: 'at once', anchor: 'middle' }),
-    label({ at: [right - 6, bottom - 34], text: 'fast attacks', anchor: 'end', colour: OURS, bold: true }),
-    label({ at: [right - 6, bottom - 14], text: 'slow walks and drifts', anchor: 'end', colour: OTHER, bold: true }),
+    label({ at: [left + 10, top + 16], text: 'fast attacks', colour: OURS, bold: true }),
+    ...SLOW_KINDS.map((slow, i) =>
+      label({ at: [left + 10, top + 36 + 20 * i], text: slow, colour: SLOW_COLOURS[i] ?? OTHER, bold: true }),
+    ),
     label({
       at: [(left + right) / 2, bottom + 42],
-      text: 'after the first event that tells the attack from normal use',
+      text: 'after the first event of the attack',
       anchor: 'middle',
     }),
   ]);

@@ -129,6 +129,8 @@ function attackOutcome(
     subject: attack.subject.token ?? attack.subject.owner,
     description: attack.description,
     delayMs: pagedMs === null ? null : delayOf(attack, pagedMs, liveMs),
+    tellingMs: Math.max(0, attack.firstTellingMs - attack.firstEventMs),
+    unjudgedMs: Math.max(0, liveMs - attack.firstEventMs),
     heard: [...strongest.values()].map(({ detector, severity, surprise }) => `${detector} ${severity} ${surprise}`),
   };
 }

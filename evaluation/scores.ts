@@ -1,6 +1,6 @@
 import { ATTACK_KINDS, type AttackKind } from '../fixtures/index.ts';
-import { type Interval, poissonInterval, quantileOf, wilson } from './intervals.ts';
-import type { ScenarioOutcome, Tally } from './outcome.ts';
+import { binomialAtLeast, type Interval, poissonInterval, quantileOf, wilson } from './intervals.ts';
+import type { AttackOutcome, ScenarioOutcome, Tally } from './outcome.ts';
 import { type PlainRule, plainRules } from './plain-rule.ts';
 import { LOOK_LEVELS } from './replay.ts';
 
@@ -44,13 +44,28 @@ export interface Calibration {
   readonly detector: string;
   readonly looks: number;
   readonly shares: readonly Share[];
+  /** Beside each share: the chance of so many or more if a surprise kept its promise, by the exact binomial sum. */
+  readonly chances: readonly number[];
+}
+
+/** KindScores is what became of the attacks of one kind. */
+export interface KindScores {
+  readonly kind: AttackKind;
+  readonly recall: Share;
+  readonly delays: Delays;
+  /** The part of each delay that is the detectors' own: since the attack could be told from normal use, and was judged. */
+  readonly afterTelling: Delays;
+  /** From the first event to the first that tells, of all that were caught. */
+  readonly telling: Delays;
+  /** Of those caught that began before the live part: how long before. */
+  readonly unjudged: Delays;
 }
 
 /** Scores are the figures over a set of scenarios. */
 export interface Scores {
   readonly detectors: Quality;
   readonly plain: Quality;
-  readonly byKind: readonly { readonly kind: AttackKind; readonly recall: Share; readonly delays: Delays }[];
+  readonly byKind: readonly KindScores[];
   readonly fast: Delays;
   readonly slow: Delays;
   readonly calibration: readonly Calibration[];
@@ -118,18 +133,30 @@ export function scoresOf(outcomes: readonly ScenarioOutcome[]): Scores {
   return {
     detectors: qualityOf(outcomes, detectorTally),
     plain: qualityOf(outcomes, ({ plain }) => plain),
-    byKind: ATTACK_KINDS.map((kind) => {
-      const of = attacks.filter((attack) => attack.kind === kind);
-      return {
+    byKind: ATTACK_KINDS.map((kind) =>
+      kindScores(
         kind,
-        recall: shareOf(of.filter(({ delayMs }) => delayMs !== null).length, of.length),
-        delays: delaysOf(of.map(({ delayMs }) => delayMs)),
-      };
-    }),
+        attacks.filter((attack) => attack.kind === kind),
+      ),
+    ),
     fast: delays(false),
     slow: delays(true),
     calibration: calibrationOf(outcomes),
     events: outcomes.reduce((sum, { events }) => sum + events, 0),
+  };
+}
+
+function kindScores(kind: AttackKind, attacks: readonly AttackOutcome[]): KindScores {
+  const caught = attacks.flatMap(({ delayMs, ...attack }) => (delayMs === null ? [] : [{ ...attack, delayMs }]));
+  return {
+    kind,
+    recall: shareOf(caught.length, attacks.length),
+    delays: delaysOf(caught.map(({ delayMs }) => delayMs)),
+    afterTelling: delaysOf(
+      caught.map(({ delayMs, tellingMs, unjudgedMs }) => Math.max(0, delayMs - Math.max(tellingMs, unjudgedMs))),
+    ),
+    telling: delaysOf(caught.map(({ tellingMs }) => tellingMs)),
+    unjudged: delaysOf(caught.map(({ unjudgedMs }) => (unjudgedMs > 0 ? unjudgedMs : null))),
   };
 }
 
@@ -144,7 +171,33 @@ function calibrationOf(outcomes: readonly ScenarioOutcome[]): Calibration[] {
     const counts = LOOK_LEVELS.map((_, i) =>
       calm.reduce((sum, outcome) => sum + (outcome.surprised[detector]?.[i] ?? 0), 0),
     );
-    return { detector, looks, shares: counts.map((count) => shareOf(count, looks)) };
+    return {
+      detector,
+      looks,
+      shares: counts.map((count) => shareOf(count, looks)),
+      chances: counts.map((count, i) => binomialAtLeast(count, looks, 10 ** -(LOOK_LEVELS[i] ?? 0))),
+    };
+  });
+}
+
+/** Excess is a level of surprise that more looks reached than chance explains. */
+export interface Excess {
+  readonly level: number;
+  readonly hits: number;
+  /** How many looks reach it by chance, in the mean. */
+  readonly expected: number;
+  /** The chance of so many or more. */
+  readonly chance: number;
+}
+
+/** EXCESS_CHANCE is below which chance a count of looks no longer passes for chance. */
+export const EXCESS_CHANCE = 0.05;
+
+/** brokenLevels are the levels of surprise that a detector reached more often than its surprises promise. */
+export function brokenLevels({ looks, shares, chances }: Calibration): Excess[] {
+  return LOOK_LEVELS.flatMap((level, i) => {
+    const [hits, chance] = [shares[i]?.hits ?? 0, chances[i] ?? 1];
+    return chance < EXCESS_CHANCE ? [{ level, hits, expected: looks * 10 ** -level, chance }] : [];
   });
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { poissonAtMost, poissonInterval, quantileOf, wilson } from '../../evaluation/intervals.ts';
+import { binomialAtLeast, poissonAtMost, poissonInterval, quantileOf, wilson } from '../../evaluation/intervals.ts';
 
 describe('the interval of a share', () => {
   test('is Wilson’s: the published example of 8 of 10', () => {
@@ -50,6 +50,50 @@ describe('the interval of a count', () => {
         expect(poissonAtMost(count, high)).toBeCloseTo(0.025, 6);
       }),
     );
+  });
+});
+
+describe('the chance of so many or more', () => {
+  /** The same in whole numbers: hits of `of`, each with a chance of `per` in a thousand. */
+  const exact = (hits: number, of: number, per: number): number => {
+    let [choices, sum] = [1n, 0n];
+    for (let k = 0; k <= of; k++) {
+      if (k >= hits) sum += choices * BigInt(per) ** BigInt(k) * BigInt(1000 - per) ** BigInt(of - k);
+      choices = (choices * BigInt(of - k)) / BigInt(k + 1);
+    }
+    const digits = 10n ** 30n;
+    return Number((sum * digits) / 1000n ** BigInt(of)) / 1e30;
+  };
+
+  test('is the exact sum of whole numbers', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 120 }),
+        fc.nat(120),
+        fc.constantFrom(1, 10, 100, 500, 990),
+        (of, hits, per) => {
+          const [found, sum] = [binomialAtLeast(hits, of, per / 1000), exact(hits, of, per)];
+          expect(Math.abs(found - sum)).toBeLessThanOrEqual(1e-9 * sum + 1e-15);
+        },
+      ),
+    );
+  });
+
+  test('is close to Poisson’s where the chance is small, of large numbers as well', () => {
+    for (const [hits, of, chance] of [
+      [24, 16_029, 0.001],
+      [6, 16_029, 0.0001],
+      [61, 360_892, 0.001],
+      [0, 360_892, 0.0001],
+    ] as const)
+      expect(binomialAtLeast(hits, of, chance)).toBeCloseTo(1 - poissonAtMost(hits - 1, of * chance), 3);
+  });
+
+  test('falls as more is asked for, from certainty to nothing', () => {
+    expect(binomialAtLeast(0, 0, 0.1)).toBe(1);
+    expect(binomialAtLeast(11, 10, 0.1)).toBe(0);
+    const chances = Array.from({ length: 12 }, (_, hits) => binomialAtLeast(hits, 10, 0.1));
+    expect(chances).toEqual([...chances].sort((a, b) => b - a));
   });
 });
 

@@ -82,9 +82,10 @@ test('every page is true or false, every attack caught or missed, and each true 
   );
 });
 
-test('time to alert runs from the first event that tells, or from when judging begins, and is never negative', () => {
+test('time to alert runs from the first event of the attack, also of one that began before anything was judged', () => {
   const one = { ...attack('a', 'tok_a', T, T + HOUR), firstTellingMs: T + 1_000 };
-  expect(delayOf(one, T + 5_000, 0)).toBe(4_000);
-  expect(delayOf(one, T, 0)).toBe(0);
-  expect(delayOf(one, T + 5_000, T + 3_000)).toBe(2_000);
+  expect(delayOf(one, T + 5_000, 0)).toBe(5_000);
+  expect(delayOf(one, T - 5_000, 0)).toBe(0);
+  expect(delayOf(one, T + 5_000, T + 3_000)).toBe(5_000);
+  expect(delayOf(one, T + 1_000, T + 3_000)).toBe(3_000);
 });

@@ -37,12 +37,15 @@ export function page(...trueFor: string[]): ScenarioOutcome['pages'][number] {
   };
 }
 
-/** attack is one attack with its time to alert; null: missed. */
+/** attack is one attack with its time to alert (null: missed), when it could be told, and how long it was not judged. */
 export function attack(
   kind: ScenarioOutcome['attacks'][number]['kind'],
   delayMs: number | null,
+  tellingMs = 0,
+  unjudgedMs = 0,
 ): ScenarioOutcome['attacks'][number] {
-  return { id: `attack-${kind}`, kind, subject: 'tok_a', description: `${kind} of tok_a`, delayMs, heard: [] };
+  const description = `${kind} of tok_a`;
+  return { id: `attack-${kind}`, kind, subject: 'tok_a', description, delayMs, tellingMs, unjudgedMs, heard: [] };
 }
 
 /** SOME are a scenario with attacks and one without, at hand-made figures. */
@@ -54,10 +57,11 @@ export const SOME: readonly ScenarioOutcome[] = [
         attack('combined', 1_000),
         attack('combined', 3_000),
         attack('cron-touch-six', null),
-        attack('churn-drift', 7_200_000),
+        attack('churn-drift', 260_000_000, 100_000_000, 250_000_000),
+        attack('enumeration-slow', 7_200_000, 7_000_000),
       ],
       pages: [page('a', 'b'), page('c'), page()],
-      plain: { caught: [true, false, false, false], truePages: 1, falsePages: 3 },
+      plain: { caught: [true, false, false, false, false], truePages: 1, falsePages: 3 },
     },
   ),
   outcomeOf(
@@ -66,7 +70,7 @@ export const SOME: readonly ScenarioOutcome[] = [
       liveMs: 7 * 86_400_000,
       pages: [page(), page(), page()],
       looks: { lineageHours: 10_000, ownerHours: 500 },
-      surprised: { 'geo-novelty': [800, 90, 7, 0], 'churn-rate': [50, 5, 0, 0] },
+      surprised: { 'geo-novelty': [800, 90, 7, 0], 'churn-rate': [50, 5, 3, 0] },
       plain: { caught: [], truePages: 0, falsePages: 40 },
     },
   ),
