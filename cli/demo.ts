@@ -227,9 +227,7 @@ function verdict(
     const alert = alerts.find((one) => about(one, attack));
     const after = alert === undefined ? null : Math.max(0, Date.parse(alert.opened_at) - attack.firstEventMs);
     io.out.write(
-      plain(
-        `${after === null ? 'MISSED ' : 'caught '} ${attack.kind}: ${attack.description}${after === null ? '' : `; found ${duration(after)} into it`}\n`,
-      ),
+      plain(`${after === null ? 'MISSED ' : 'caught '} ${attack.kind}: ${attack.description}${foundAfter(after)}\n`),
     );
   }
   for (const alert of false_) io.out.write(plain(`FALSE   ${alert.title}\n`));
@@ -238,6 +236,12 @@ function verdict(
     right ? '\nAll three attacks were paged, and nothing else.\n' : '\nThis is not what should have been paged.\n',
   );
   return right;
+}
+
+/** foundAfter says how far into an attack, by event time, its first telling event was; null: nothing told of it. */
+function foundAfter(ms: number | null): string {
+  if (ms === null) return '';
+  return ms === 0 ? '; its first event told' : `; told of by what happened ${duration(ms)} into it`;
 }
 
 function whereNext(service: Service, dataDir: string): string {

@@ -97,7 +97,6 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number, terms: Ter
   const baseline = baselineOf(facts, at, values);
   const refused = values.filter((value) => value.firstStatus >= 400).length;
   const token = tokenAt(facts, at);
-  const history = at - (facts.activeHours[0] ?? at);
   return {
     anchor: `walk ${walkStart(all, index)} ${gradeOf(surprise, params)}`,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
@@ -106,7 +105,8 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number, terms: Ter
     summary:
       `${token} of ${facts.owner} called ${values.length} endpoints new to it within ${duration(at - from)}` +
       `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
-      `In ${duration(history)} it had used ${known}; in such a time it meets ${usual <= 0 ? 'none' : `at most ${usual}`}.` +
+      `${known === 0 ? 'Before, it had used none' : `In the ${duration(from - (all[0]?.met ?? from))} before it had used ${known}`}; ` +
+      `in ${duration(windowMs)} it meets ${usual <= 0 ? 'none' : `at most ${usual}`}.` +
       recalled(values) +
       baselineSentences(facts, baseline.learning),
     window: { from, to: at },
