@@ -18,6 +18,9 @@ const WEEK_MS = 7 * DAY_MS;
 /** COMPARED_PER_WEEK are the budgets that a report compares with the one in force. */
 const COMPARED_PER_WEEK = [1, 2, 5, 10, 20, 50];
 
+/** LEAST_COUNTED_MS is the shortest stretch that a rate is made of: a week is not told from an hour. */
+const LEAST_COUNTED_MS = DAY_MS;
+
 /** MOST_LOST bounds the alerts that a report names. */
 const MOST_LOST = 50;
 
@@ -28,7 +31,7 @@ export type Bar = Readonly<Record<string, number>>;
 export interface BudgetRow {
   /** As in the configuration: `5 per week`, `none`. */
   readonly budget: string;
-  /** Alerts that would have paged, and as a rate. */
+  /** Alerts that would have paged, and as a rate over what the report counts from. */
   readonly paged: number;
   readonly pagedPerWeek: number;
   readonly heldBack: number;
@@ -48,7 +51,14 @@ export interface BudgetReport {
   readonly budget: string;
   readonly from: number;
   readonly to: number;
+  /** Where the stretch begins that rates are made of. */
+  readonly countedFrom: number;
   readonly rows: readonly BudgetRow[];
+}
+
+/** countedFromOf is where rates begin: the first finding there ever was, within the stretch, and a day before its end at the latest. */
+export function countedFromOf({ began }: Past, from: number, to: number): number {
+  return Math.max(from, Math.min(began, to - LEAST_COUNTED_MS));
 }
 
 /** barsOf is the bar of a budget at a moment (event time); null is no budget. */
@@ -85,6 +95,7 @@ export async function reportBudgets(
     budget: formatBudget(inForce),
     from,
     to: now,
+    countedFrom: countedFromOf(past, from, now),
     rows: replay(past, [...budgets, null], thresholds, from, now),
   };
 }
@@ -123,6 +134,7 @@ export function replay(
       if (within) paged[i]?.add(score.alert);
     });
   }
+  const countedMs = to - countedFromOf(past, from, to);
   return budgets.map((budget, i) => {
     const all = [...strongest.values()];
     const sent = all.filter(({ alert }) => paged[i]?.has(alert));
@@ -130,7 +142,7 @@ export function replay(
     return {
       budget: formatBudget(budget),
       paged: sent.length,
-      pagedPerWeek: Number(((sent.length * WEEK_MS) / (to - from)).toFixed(2)),
+      pagedPerWeek: Number(((sent.length * WEEK_MS) / countedMs).toFixed(2)),
       heldBack: all.length - sent.length,
       expected: sent.filter(({ resolvedAs }) => resolvedAs === 'expected').length,
       malicious: sent.filter(({ resolvedAs }) => resolvedAs === 'malicious').length,
@@ -148,11 +160,12 @@ function tally(scores: readonly Score[]): Record<string, number> {
 }
 
 /** toApiBudgetReport is the wire shape of a report: snake_case, ISO times. */
-export function toApiBudgetReport({ budget, from, to, rows }: BudgetReport) {
+export function toApiBudgetReport({ budget, from, to, countedFrom, rows }: BudgetReport) {
   return {
     budget,
     from: new Date(from).toISOString(),
     to: new Date(to).toISOString(),
+    counted_from: new Date(countedFrom).toISOString(),
     rows: rows.map((row) => ({
       budget: row.budget,
       paged: row.paged,

@@ -4,6 +4,8 @@ import { apiOf } from './api.ts';
 import { CONFIG_OPTION, type Command, textOption, URL_OPTION } from './command.ts';
 import { plain, table } from './ui/words.ts';
 
+const DAY_MS = 86_400_000;
+
 /** budget shows what would have been paged at other alert budgets. */
 export const budget: Command = {
   usage: 'budget',
@@ -24,7 +26,7 @@ export const budget: Command = {
 };
 
 /** budgetReport is a comparison of budgets as a person wants to read it, the one in force marked. */
-export function budgetReport({ budget: inForce, from, to, rows }: ApiBudgetReport): string {
+export function budgetReport({ budget: inForce, from, to, counted_from: countedFrom, rows }: ApiBudgetReport): string {
   const detectors = Object.keys(rows[0]?.pages_above ?? {});
   const head = ['  budget', 'paged', 'a week', 'held back', 'expected', 'malicious', ...detectors];
   const lines = rows.map((row) => [
@@ -38,9 +40,13 @@ export function budgetReport({ budget: inForce, from, to, rows }: ApiBudgetRepor
       (row) =>
         `${row.budget} would have held back ${plural(row.lost.length, 'malicious alert')}: ${row.lost.join(', ')}\n`,
     );
+  const minute = (time: string) => time.slice(0, 16).replace('T', ' ');
+  const days = (Date.parse(to) - Date.parse(countedFrom)) / DAY_MS;
+  const counted = `${days.toFixed(1)} days${countedFrom === from ? '' : ', all that findings cover (one day at least)'}`;
   return plain(
-    `alerts that would have paged from ${from.slice(0, 16).replace('T', ' ')} to ${to.slice(0, 16).replace('T', ' ')} UTC, and of\n` +
-      'each detector how many, and the surprise that a finding has to exceed now; `>` is the budget in force\n\n' +
+    `alerts that would have paged from ${minute(from)} to ${minute(to)} UTC, and of\n` +
+      'each detector how many, and the surprise that a finding has to exceed now; `>` is the budget in force\n' +
+      `\`a week\` is the rate of ${counted}\n\n` +
       `${table([head, ...lines])}${lost.length === 0 ? '' : `\n${lost.join('')}`}`,
   );
 }

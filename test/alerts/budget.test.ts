@@ -13,7 +13,7 @@ import {
   type Score,
   type Thresholds,
 } from '../../alerts/budget.ts';
-import { replay } from '../../alerts/budget-report.ts';
+import { countedFromOf, replay } from '../../alerts/budget-report.ts';
 import type { AlertBudget } from '../../config/index.ts';
 import { SEVERITIES } from '../../core/index.ts';
 import { HOUR, T0 } from './samples.ts';
@@ -214,6 +214,18 @@ describe('what other budgets would have paged', () => {
         expect(row?.paged).toBe(paged.size);
       }),
     );
+  });
+
+  it('is a rate over the time that findings cover, a day at least and all of the stretch at most', () => {
+    const hour = [0, 1, 2, 3].map((n) => ({
+      ...{ alert: `al_${n}`, detector: 'a', time: end - n * 900_000, margin: 1 + n, resolvedAs: null },
+    }));
+    const rate = (began: number) =>
+      replay({ scores: hour, began }, [null], THRESHOLDS, end - 30 * DAY, end)[0]?.pagedPerWeek;
+    expect(rate(end - HOUR)).toBe(28);
+    expect(rate(end - 2 * DAY)).toBe(14);
+    expect(rate(end - 90 * DAY)).toBe(0.93);
+    expect(countedFromOf({ scores: [], began: end }, end - 30 * DAY, end)).toBe(end - DAY);
   });
 
   it('names the malicious ones that a budget would have cost', () => {

@@ -181,6 +181,7 @@ describe('budget', () => {
     const asked = await run(['budget', '--days', '7']);
     expect(asked).toMatchObject({ code: 0, err: '' });
     expect(asked.out).toMatch(/\n {2}budget +paged +a week +held back +expected +malicious +endpoint-spread/);
+    expect(asked.out).toContain('`a week` is the rate of 1.0 days, all that findings cover (one day at least)');
     expect(asked.out).toMatch(/\n {2}5 per week +0 +0 +0 +0 +0 +0 above 4 /);
     expect(asked.out).toMatch(/\n> none +0 /);
     const json = await run(['budget', '--json']);
