@@ -7,7 +7,7 @@ import type { Store } from '../store/index.ts';
 /** HealthContext is what liveness, readiness and metrics look at. */
 export interface HealthContext {
   readonly store: Pick<Store, 'ping'>;
-  readonly queues: Pick<Queues, 'ping' | 'depths' | 'lastActivity'>;
+  readonly queues: Pick<Queues, 'ping' | 'fault' | 'depths' | 'lastActivity'>;
   readonly clock: Clock;
   readonly metrics: Registry;
   readonly version: string;
@@ -43,6 +43,11 @@ export function healthRoutes(app: FastifyInstance, context: HealthContext): void
   const wedged = createWedgeAlarm(queues, wedgeAfterMs);
 
   app.get('/healthz', async (_request, reply) => {
+    const fault = queues.fault();
+    if (fault !== null) {
+      reply.code(503);
+      return { status: 'broken', version, code: fault.code, message: fault.message, fix: fault.fix };
+    }
     // A queue that cannot be asked is a matter of readiness: a restart would not bring it back.
     const stuck = await wedged(clock.now()).catch(() => []);
     if (stuck.length > 0) reply.code(503);

@@ -16,7 +16,7 @@ export type { SqlLimits } from './sql.ts';
 /** ConsoleContext is what the HTTP API for people works on. */
 export interface ConsoleContext {
   readonly store: Pick<Store, 'analyse' | 'ping'>;
-  readonly queues: Pick<Queues, 'ping' | 'depths' | 'lastActivity'>;
+  readonly queues: Pick<Queues, 'ping' | 'fault' | 'depths' | 'lastActivity'>;
   readonly alerts: AlertDesk;
   readonly keys: KeyDesk;
   readonly clock: Clock;

@@ -1,5 +1,6 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { errorText, type Logger, TokenwatchError } from '../core/index.ts';
+import type { PrivateRedis } from './keeper.ts';
 
 /** Target is where Redis is: an address, or the socket of a private server. */
 export type Target = { readonly url: string } | { readonly socket: string };
@@ -56,27 +57,39 @@ function addressOf(target: Target): string {
   return `${protocol}//${host}${pathname}`;
 }
 
-/** queueError says that Redis did not do it: always transient, the caller may retry. */
-export function queueError(error: unknown, doing: string): TokenwatchError {
+/** queueError says that Redis did not do it: always transient, the caller may retry. `own` is the private Redis, if it is one. */
+export function queueError(error: unknown, doing: string, own: PrivateRedis | null = null): TokenwatchError {
   if (error instanceof TokenwatchError) return error;
+  const reason = reasonOf(error).slice(0, 200);
+  if (own === null)
+    return new TokenwatchError('queue_unreachable', 'transient', `Redis did not answer while ${doing}: ${reason}`, {
+      cause: error,
+      fix: 'Check that the server of REDIS_URL is up; senders are asked to retry meanwhile.',
+    });
+  const fault = own.fault();
   return new TokenwatchError(
     'queue_unreachable',
     'transient',
-    `Redis did not answer while ${doing}: ${reasonOf(error).slice(0, 200)}`,
+    `The private Redis did not answer while ${doing}: ${fault?.message ?? reason}`,
     {
       cause: error,
-      fix: 'Check that the server of REDIS_URL is up; senders are asked to retry meanwhile.',
+      fix: fault?.fix ?? 'It is started again by itself within seconds; senders are asked to retry meanwhile.',
     },
   );
 }
 
-/** guarded runs a Redis call and names what it was for when it fails. */
-export async function guarded<T>(doing: string, call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (error) {
-    throw queueError(error, doing);
-  }
+/** Guard runs a Redis call and names what it was for when it fails. */
+export type Guard = <T>(doing: string, call: () => Promise<T>) => Promise<T>;
+
+/** createGuard guards the calls to one Redis; `own` is the private one, if it is one. */
+export function createGuard(own: PrivateRedis | null): Guard {
+  return async (doing, call) => {
+    try {
+      return await call();
+    } catch (error) {
+      throw queueError(error, doing, own);
+    }
+  };
 }
 
 /** A name with several addresses fails with an error that has a code and no message. */

@@ -1,4 +1,4 @@
-import type { NotifyReason } from '../core/index.ts';
+import type { NotifyReason, TokenwatchError } from '../core/index.ts';
 
 /** Subject is a lineage and whom it belongs to. */
 export type Subject = readonly [owner: string, lineage: string];
@@ -125,6 +125,8 @@ export interface Queues {
   /** startWorkers connects what `register` names and starts it. */
   startWorkers(register: (workers: Workers) => void): Promise<void>;
   ping(): Promise<void>;
+  /** fault is why the private Redis, which had ended, cannot be started again; null otherwise, and for any other Redis. */
+  fault(): TokenwatchError | null;
   /** depth of each queue by state, for metrics. */
   depths(): Promise<{ readonly queue: string; readonly state: string; readonly jobs: number }[]>;
   /** lastActivity is when a worker last finished a run, per queue, epoch milliseconds; for the wedge alarm. */

@@ -3,10 +3,10 @@ import { type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../config/index.ts';
 import { type Clock, errorText, isTransient, type Logger } from '../core/index.ts';
-import { connectFirst, guarded, openProducer, openWorker, queueError, type Target } from './connection.ts';
+import { connectFirst, createGuard, openProducer, openWorker, queueError, type Target } from './connection.ts';
 import type { NotificationJob, Queues, RunResult, Workers } from './contract.ts';
 import { RetryLater } from './contract.ts';
-import { startPrivateRedis } from './server.ts';
+import { startPrivateRedis } from './keeper.ts';
 import { createBatchStream, createRequestLog, createSharedState } from './state.ts';
 
 export type {
@@ -54,7 +54,7 @@ export interface QueuesContext {
 export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, context: QueuesContext): Promise<Queues> {
   const { log, clock } = context;
   const prefix = context.prefix ?? 'tokenwatch';
-  const server = config.queue.url === null ? await startPrivateRedis(config.dataDir) : null;
+  const server = config.queue.url === null ? await startPrivateRedis(config.dataDir, log) : null;
   const target: Target = server ? { socket: server.socket } : { url: config.queue.url as string };
   const redis = openProducer(target, log);
   try {
@@ -63,8 +63,13 @@ export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, cont
   } catch (error) {
     redis.disconnect();
     await server?.stop();
-    throw queueError(error, 'connecting');
+    throw queueError(error, 'connecting', server);
   }
+  const guarded = createGuard(server);
+  let closing = false;
+  redis.on('close', () => {
+    if (!closing) server?.revive();
+  });
 
   const options = { connection: redis, prefix };
   const detect = new Queue('detect', options);
@@ -154,7 +159,7 @@ export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, cont
       }),
   };
 
-  const batches = createBatchStream(redis, prefix);
+  const batches = createBatchStream(redis, prefix, guarded);
   return {
     batches: {
       ...batches,
@@ -163,8 +168,8 @@ export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, cont
         await wake(detect);
       },
     },
-    shared: createSharedState(redis, prefix),
-    requests: createRequestLog(redis, prefix),
+    shared: createSharedState(redis, prefix, guarded),
+    requests: createRequestLog(redis, prefix, guarded),
     wakeAlerts: () => wake(alert),
     notify: (jobs) =>
       guarded('queueing notifications', async () => {
@@ -200,8 +205,10 @@ export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, cont
           Object.entries(counts[i] ?? {}).map(([state, jobs]) => ({ queue: queue.name, state, jobs })),
         );
       }),
+    fault: () => server?.fault() ?? null,
     lastActivity: () => lastActivity,
     close: async (deadlineMs) => {
+      closing = true;
       for (const timer of timers) clearInterval(timer);
       const steps: (() => Promise<unknown>)[] = [
         // Running jobs are finished first; past the deadline they are left to whoever takes over.

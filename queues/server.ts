@@ -1,15 +1,9 @@
 import { spawn } from 'node:child_process';
-import { accessSync, constants, mkdirSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { Redis } from 'ioredis';
 import { stableId, TokenwatchError } from '../core/index.ts';
-
-/** PrivateRedis is a redis-server of our own on a unix socket in the data directory. */
-export interface PrivateRedis {
-  readonly socket: string;
-  stop(): Promise<void>;
-}
 
 /** Longest path that a unix socket may have (sun_path on Linux is 108 bytes, on macOS 104). */
 const SOCKET_PATH_LIMIT = 100;
@@ -30,14 +24,61 @@ export function findRedisServer(path = process.env.PATH ?? ''): string | null {
 }
 
 /**
- * startPrivateRedis starts a redis-server in `dataDir`, or takes over the one that a killed process left there. Append-only
- * file on and no eviction: what is queued survives a restart.
+ * startServer starts a redis-server at `place` unless one answers there already, such as one that a killed process left or
+ * another process started; true when it started one. Append-only file on and no eviction: what is queued survives a restart.
  */
-export async function startPrivateRedis(dataDir: string): Promise<PrivateRedis> {
-  const { folder, socket } = placeOf(dataDir);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  if (await answers(socket)) return { socket, stop: () => shutDown(socket) };
+export async function startServer(place: Place, signal?: AbortSignal): Promise<boolean> {
+  mkdirSync(place.folder, { recursive: true, mode: 0o700 });
+  if (await answers(place.socket)) return false;
+  return alone(place.folder, async () => {
+    if (signal?.aborted || (await answers(place.socket))) return false;
+    await launch(place);
+    return true;
+  });
+}
 
+/** How long another process may take to start the server that both want. */
+const START_MS = 15_000;
+
+/** alone runs `start` in one process at a time: two servers on one socket would both write the same append-only file. */
+async function alone<T>(folder: string, start: () => Promise<T>): Promise<T> {
+  const lock = join(folder, 'starting.pid');
+  const deadline = Date.now() + 2 * START_MS;
+  for (;;) {
+    try {
+      writeFileSync(lock, String(process.pid), { flag: 'wx', mode: 0o600 });
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      if (Date.now() > deadline || !isAlive(pidIn(lock))) rmSync(lock, { force: true });
+      else await new Promise((r) => setTimeout(r, 25));
+    }
+  }
+  try {
+    return await start();
+  } finally {
+    rmSync(lock, { force: true });
+  }
+}
+
+function pidIn(file: string): number {
+  try {
+    return Number(readFileSync(file, 'utf8'));
+  } catch {
+    return 0;
+  }
+}
+
+/** Our own number in the file is another start of this process, or in a container that of the one before: the deadline ends that. */
+function isAlive(pid: number): boolean {
+  try {
+    return pid > 0 && process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+async function launch({ folder, socket }: Place): Promise<void> {
   const binary = findRedisServer();
   if (binary === null)
     throw new TokenwatchError(
@@ -88,7 +129,7 @@ export async function startPrivateRedis(dataDir: string): Promise<PrivateRedis> 
   child.on('exit', (code, signal) => {
     exited ??= `it ended with ${signal ?? `exit code ${code}`}`;
   });
-  const deadline = Date.now() + 15_000;
+  const deadline = Date.now() + START_MS;
   while (!(await answers(socket))) {
     if (exited !== null || Date.now() > deadline)
       throw new TokenwatchError(
@@ -105,7 +146,6 @@ export async function startPrivateRedis(dataDir: string): Promise<PrivateRedis> 
   child.unref();
   (child.stdout as unknown as { unref(): void }).unref();
   (child.stderr as unknown as { unref(): void }).unref();
-  return { socket, stop: () => shutDown(socket) };
 }
 
 /** stopPrivateRedis ends the server that a killed process left in `dataDir`, if there is one: without its socket nobody could any more. */
@@ -113,7 +153,14 @@ export async function stopPrivateRedis(dataDir: string): Promise<void> {
   await shutDown(placeOf(dataDir).socket);
 }
 
-function placeOf(dataDir: string): { readonly folder: string; readonly socket: string } {
+/** Place is where a private server keeps its files, and the socket that it listens on. */
+export interface Place {
+  readonly folder: string;
+  readonly socket: string;
+}
+
+/** placeOf is the place of the private server of a data directory. */
+export function placeOf(dataDir: string): Place {
   const folder = resolve(dataDir, 'redis');
   const inFolder = join(folder, 'redis.sock');
   const socket =
@@ -146,7 +193,7 @@ async function answers(socket: string): Promise<boolean> {
 }
 
 /** shutDown asks the server to save and end, and waits until its socket is gone. */
-async function shutDown(socket: string): Promise<void> {
+export async function shutDown(socket: string): Promise<void> {
   const redis = probe(socket);
   try {
     await redis.connect();

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { stableId } from '../core/index.ts';
-import { guarded } from './connection.ts';
+import type { Guard } from './connection.ts';
 import { type BatchEntry, RECENT_MS, type RequestLog, type SharedState } from './contract.ts';
 
 /** Adds members that are not there yet, each under the next version, in one step. */
@@ -53,7 +53,7 @@ return 1`;
 const MARKS_AT_ONCE = 1_000;
 
 /** createSharedState keeps what all processes agree on under `prefix`. */
-export function createSharedState(redis: Redis, prefix: string): SharedState {
+export function createSharedState(redis: Redis, prefix: string, guarded: Guard): SharedState {
   const key = (...parts: string[]) => [prefix, ...parts].join(':');
   return {
     setOnce: (name, value) =>
@@ -116,7 +116,7 @@ export function createSharedState(redis: Redis, prefix: string): SharedState {
 const RESERVATION_TTL_MS = 24 * 3_600_000;
 
 /** createRequestLog keeps what was stored for which request, and the batches written ahead, under `prefix`. */
-export function createRequestLog(redis: Redis, prefix: string): RequestLog {
+export function createRequestLog(redis: Redis, prefix: string, guarded: Guard): RequestLog {
   const done = (id: string) => `${prefix}:done:${id}`;
   const pending = (id: string) => `${prefix}:pending:${id}`;
   const batchKey = (id: string) => `${prefix}:ahead:${id}`;
@@ -169,7 +169,7 @@ export function createRequestLog(redis: Redis, prefix: string): RequestLog {
 const UNSAID = { touched: null, news: null, arrived: null, owners: null };
 
 /** createBatchStream keeps the batches that wait to be judged, oldest first. */
-export function createBatchStream(redis: Redis, prefix: string) {
+export function createBatchStream(redis: Redis, prefix: string, guarded: Guard) {
   const key = `${prefix}:batches`;
   return {
     append: (entries: readonly BatchEntry[]) =>

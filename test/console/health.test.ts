@@ -26,6 +26,7 @@ function openHealth(parts: { queues?: Partial<Queues>; ping?: () => Promise<void
     store: { analyse: service.store.analyse, ping: parts.ping ?? service.store.ping },
     queues: {
       ping: async () => {},
+      fault: () => null,
       depths: async () => [],
       lastActivity: () => new Map(),
       ...parts.queues,
@@ -105,6 +106,22 @@ describe('liveness', () => {
     expect(await statusAfter(60)).toBe(200);
     state.movedAt = new Map();
     expect(await statusAfter(60)).toBe(200);
+  });
+
+  test('fails when a Redis of our own has ended and cannot be started again', async () => {
+    const fault = new TokenwatchError('queue_server_failed', 'config', 'It did not start.', { fix: 'Look at it.' });
+    const { get } = openHealth({ queues: { fault: () => fault } });
+    const answer = await get('/healthz');
+    expect([answer.status, answer.json()]).toEqual([
+      503,
+      {
+        status: 'broken',
+        version: '1.2.3',
+        code: 'queue_server_failed',
+        message: 'It did not start.',
+        fix: 'Look at it.',
+      },
+    ]);
   });
 
   test('holds when the queue cannot be asked: a restart would not bring it back', async () => {

@@ -1,6 +1,7 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createLogger, systemClock, TokenwatchError } from '../../core/index.ts';
 import { RECENT_MS } from '../../queues/contract.ts';
@@ -13,7 +14,7 @@ import {
   RetryLater,
   stopPrivateRedis,
 } from '../../queues/index.ts';
-import { startPrivateRedis } from '../../queues/server.ts';
+import { restartWaitMs, startPrivateRedis } from '../../queues/keeper.ts';
 import { openTestQueues } from '../kit/redis.ts';
 
 let queues: Queues;
@@ -38,12 +39,97 @@ describe('the server', () => {
 
   it('of our own that a killed process left can be ended by its folder alone', async () => {
     const dataDir = mkdtempSync(join(tmpdir(), 'tokenwatch-left-'));
-    const { socket } = await startPrivateRedis(dataDir);
+    const { socket } = await startPrivateRedis(dataDir, createLogger('silent'));
     expect(existsSync(socket)).toBe(true);
     await stopPrivateRedis(dataDir);
     await vi.waitFor(() => expect(existsSync(socket)).toBe(false));
     await stopPrivateRedis(dataDir);
     rmSync(dataDir, { recursive: true, force: true });
+  });
+});
+
+/** Ends the private Redis of a data directory as the system's memory killer would; returns its process number. */
+async function killRedis(dataDir: string): Promise<number> {
+  const redis = new Redis({ path: join(dataDir, 'redis', 'redis.sock'), retryStrategy: () => null });
+  const pid = Number(/process_id:(\d+)/.exec(await redis.info('server'))?.[1]);
+  const gone = new Promise((resolve) => redis.once('close', resolve));
+  process.kill(pid, 'SIGKILL');
+  await gone;
+  return pid;
+}
+
+const PATIENT = { timeout: 20_000 };
+const WAITING: BatchEntry = {
+  receivedAt: 1,
+  minTime: 1,
+  maxTime: 2,
+  usage: 3,
+  lifecycle: 0,
+  touched: [],
+  news: null,
+  arrived: null,
+  owners: null,
+};
+
+describe('a server of our own that dies', () => {
+  it('is started again with what was in it, and its workers go on', async () => {
+    const own = await openTestQueues();
+    let runs = 0;
+    await own.queues.startWorkers((workers) =>
+      workers.onAlert(async () => {
+        runs++;
+        return { more: false };
+      }),
+    );
+    await own.queues.batches.append([WAITING]);
+    await own.queues.shared.count('imports', 7);
+    await killRedis(own.dataDir);
+    await vi.waitFor(() => own.queues.ping(), PATIENT);
+    expect((await own.queues.batches.peek(10)).map(({ entry }) => entry)).toEqual([WAITING]);
+    expect(await own.queues.shared.count('imports', 0)).toBe(7);
+    expect(own.queues.fault()).toBeNull();
+    await own.queues.wakeAlerts();
+    await vi.waitFor(() => expect(runs).toBe(1), PATIENT);
+    await own.close();
+  });
+
+  it('is said to be broken when it cannot be started, in words about itself, until it can', async () => {
+    const own = await openTestQueues();
+    const files = join(own.dataDir, 'redis', 'appendonlydir');
+    const manifest = join(files, readdirSync(files).find((name) => name.endsWith('.manifest')) as string);
+    const kept = readFileSync(manifest, 'utf8');
+    writeFileSync(manifest, 'no manifest\n');
+    await killRedis(own.dataDir);
+    await vi.waitFor(() => expect(own.queues.fault()).toMatchObject({ code: 'queue_server_failed' }), PATIENT);
+    await expect(own.queues.ping()).rejects.toMatchObject({
+      code: 'queue_unreachable',
+      kind: 'transient',
+      message: expect.stringContaining('The private Redis did not answer while checking the queue'),
+      fix: `Look at the files in ${join(own.dataDir, 'redis')}, or set REDIS_URL.`,
+    });
+    writeFileSync(manifest, kept);
+    await vi.waitFor(() => own.queues.ping(), PATIENT);
+    await vi.waitFor(() => expect(own.queues.fault()).toBeNull(), PATIENT);
+    await own.close();
+  });
+
+  it('is one server again for all processes that share it, also when one of them stops it', async () => {
+    const own = await openTestQueues();
+    const open = () =>
+      openQueues({ dataDir: own.dataDir, queue: { url: null } }, { log: createLogger('silent'), clock: systemClock });
+    const [second, third] = await Promise.all([open(), open()]);
+    await own.queues.shared.count('imports', 7);
+    await own.queues.close(2_000);
+    await vi.waitFor(() => Promise.all([second.ping(), third.ping()]), PATIENT);
+    expect(await second.shared.count('imports', 1)).toBe(8);
+    expect(await third.shared.count('imports', 1)).toBe(9);
+    await Promise.all([second.close(2_000), third.close(2_000)]);
+    expect(existsSync(join(own.dataDir, 'redis', 'redis.sock'))).toBe(false);
+    rmSync(own.dataDir, { recursive: true, force: true });
+  });
+
+  it('has its first start at once, and one that does not last ever later ones', () => {
+    expect([0, 1, 2, 3, 6, 7, 100].map(restartWaitMs)).toEqual([0, 500, 1_000, 2_000, 16_000, 30_000, 30_000]);
   });
 });
 
