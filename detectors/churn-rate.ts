@@ -363,6 +363,8 @@ export const churnRateDetector = defineDetector<ChurnFacts, keyof typeof PARAMS>
   knownGaps: [
     'Sources that log no lifecycle events have no churn to watch.',
     'Owners are not judged in their first week.',
+    'An hour is held against three hours of each past week, because schedules drift by minutes. For an owner with an even rate what is expected, and its interval, are too high (4 an hour read as 7.6 after four weeks): it is told later, not louder.',
+    'A step that is sent again under another request counts twice in the history, not in the window that is judged.',
   ],
   params: PARAMS,
   facts,
