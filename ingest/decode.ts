@@ -52,7 +52,8 @@ const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
 /**
  * decodeBody inflates a body and splits it into chunks of records: NDJSON, a JSON array, one object (also over several
  * lines), objects one after another, or a `{"Records":[...]}` document, told apart by the first bytes. A body that ends
- * too early inside its compression keeps its complete records, and a refusal `truncated_body` says so. Throws
+ * too early inside its compression, or is damaged, keeps its complete records before that, and a refusal `truncated_body`
+ * says so. Throws
  * `unsupported_encoding`, and `body_too_large` after the chunks that fitted.
  */
 export async function* decodeBody(
@@ -235,6 +236,22 @@ export function createAssembler(limits: DecodeLimits) {
     hashedTo = offset;
   };
 
+  /** lastIsWhole tells whether what nothing ends is an object all the same: one that was cut is no JSON. */
+  const lastIsWhole = (): boolean => {
+    if (longHead !== null) return false;
+    const last = data
+      .subarray(Math.max(0, scanner?.start ?? 0))
+      .toString('utf8')
+      .trim();
+    if (!last.startsWith('{')) return false;
+    try {
+      JSON.parse(last);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+
   return {
     /** push takes the next inflated bytes and gives the chunks that they complete. */
     *push(piece: Buffer): Generator<Chunk, void> {
@@ -245,7 +262,8 @@ export function createAssembler(limits: DecodeLimits) {
     /** finish gives the last chunk, if there is anything left to tell. */
     *finish(options: { readonly dropUnfinished: boolean; readonly truncated: string }): Generator<Chunk, void> {
       sniffAt = 0;
-      yield* scan(!options.dropUnfinished);
+      yield* scan(false);
+      if (!options.dropUnfinished || lastIsWhole()) yield* scan(true);
       if (options.truncated !== '') {
         const line = scanner?.line ?? 1;
         refusals.push({ line, code: 'truncated_body', message: options.truncated, content: '' });

@@ -48,74 +48,135 @@ export async function* inflateBody(
     return '';
   }
   if (first.length === 0) return '';
-  return yield* inflateWith(inflater(first), first, pieces, isGzip ? 'gzip' : name);
+  return yield* inflateWith(() => inflater(first), first, pieces, isGzip ? 'gzip' : name);
 }
 
+/** An inflater that fails keeps for itself what it made of the write that it failed on: writes are no larger than this. */
+const WRITE_BYTES = 4096;
+
+/** So much of a body is kept to be inflated again when it turns out to be damaged. */
+const KEPT_BYTES = 256 << 10;
+
 async function* inflateWith(
-  stream: Transform,
+  open: () => Transform,
   first: Buffer,
   pieces: AsyncIterator<Uint8Array>,
   name: string,
 ): AsyncGenerator<Buffer, string> {
-  let failure: unknown = null;
-  let sourceFailed = false;
+  const ahead = createInflation(open());
+  // A second inflater stays behind the first, where nothing is wrong yet. When the first fails, the second takes the write
+  // that it failed on byte by byte, which gives out all that comes before the damage. A body that is small never needs it.
+  let behind: Inflation | null = null;
+  let kept: Buffer[] = [];
+  let keptBytes = 0;
+  let given = 0;
+  let passed = 0;
+  const catchUp = async (): Promise<Inflation> => {
+    behind ??= createInflation(open());
+    for (const write of kept) for await (const piece of behind.write(write)) passed += piece.length;
+    kept = [];
+    keptBytes = 0;
+    return behind;
+  };
+  async function* untilDamage(write: Buffer): AsyncGenerator<Buffer, void> {
+    const inflation = await catchUp();
+    for (let at = 0; at < write.length && !inflation.failed; at++) {
+      for await (const piece of inflation.write(write.subarray(at, at + 1))) {
+        const known = Math.max(0, given - passed);
+        passed += piece.length;
+        if (known < piece.length) yield piece.subarray(known);
+      }
+    }
+  }
+  const damaged = `The ${name} body is damaged or cut short; its complete lines before that were taken.`;
+  try {
+    for (let next: IteratorResult<Uint8Array> = { value: first }; !next.done; next = await pieces.next()) {
+      const source = asBuffer(next.value);
+      for (let at = 0; at < source.length; at += WRITE_BYTES) {
+        const write = source.subarray(at, at + WRITE_BYTES);
+        for await (const piece of ahead.write(write)) {
+          given += piece.length;
+          yield piece;
+        }
+        if (ahead.failed) {
+          yield* untilDamage(write);
+          return damaged;
+        }
+        if (ahead.ended) return '';
+        kept.push(write);
+        keptBytes += write.length;
+        if (keptBytes >= KEPT_BYTES) await catchUp();
+      }
+    }
+    yield* ahead.end();
+    return ahead.failed ? damaged : '';
+  } finally {
+    ahead.close();
+    (behind as Inflation | null)?.close();
+  }
+}
+
+/** Inflation is an inflater that gives what it makes of one write before it is given the next. */
+interface Inflation {
+  /** Set when it ran into damage, or into an end that came too early. */
+  readonly failed: boolean;
+  /** Set when it is at the end of what is compressed, whatever follows. */
+  readonly ended: boolean;
+  write(piece: Buffer): AsyncGenerator<Buffer, void>;
+  /** end says that nothing follows. */
+  end(): AsyncGenerator<Buffer, void>;
+  close(): void;
+}
+
+function createInflation(stream: Transform): Inflation {
+  let failed = false;
   let ended = false;
+  let written = true;
   let wake = (): void => {};
   stream.on('readable', () => wake());
   stream.on('end', () => {
     ended = true;
     wake();
   });
-  stream.on('error', (error) => {
-    failure ??= error;
+  stream.on('error', () => {
+    failed = true;
     wake();
   });
-  // A stream that fails forgets the callback of the write that it failed on.
-  let settleWrite = (_more: boolean): void => {};
-  stream.on('close', () => settleWrite(false));
-  // Each piece is waited for before the next, and the last one before the end: what is inflated is then out before an
-  // unexpected end is noticed.
-  const write = (piece: Uint8Array): Promise<boolean> =>
-    new Promise((resolve) => {
-      settleWrite = resolve;
-      if (stream.destroyed) resolve(false);
-      else stream.write(piece, (error) => resolve(!error));
-    });
-  const feed = async (): Promise<void> => {
-    try {
-      let more = await write(first);
-      while (more) {
-        const next = await pieces.next();
-        if (next.done) {
-          stream.end();
-          return;
-        }
-        more = await write(next.value);
-      }
-    } catch (error) {
-      sourceFailed = true;
-      failure = error;
-      wake();
-    }
-  };
-  void feed();
-  try {
+  async function* take(): AsyncGenerator<Buffer, void> {
     for (;;) {
-      // read() still gives what was inflated before an error, where the stream's own iterator would drop it.
+      // read() still gives what was pushed before an error, where the stream's own iterator would drop it.
       const piece = stream.read() as Buffer | null;
       if (piece !== null) yield piece;
-      else if (failure !== null) break;
-      else if (ended) return '';
+      // A stream that fails or ends may forget the callback of the write.
+      else if (written || failed || ended) return;
       else
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
     }
-    if (sourceFailed) throw failure;
-    return `The ${name} body is damaged or cut short; its complete lines before that were taken.`;
-  } finally {
-    stream.destroy();
   }
+  return {
+    get failed() {
+      return failed;
+    },
+    get ended() {
+      return ended;
+    },
+    write(piece) {
+      written = false;
+      stream.write(piece, (error) => {
+        written = !error;
+        wake();
+      });
+      return take();
+    },
+    end() {
+      written = false;
+      stream.end();
+      return take();
+    },
+    close: () => stream.destroy(),
+  };
 }
 
 async function firstBytes(pieces: AsyncIterator<Uint8Array>): Promise<Buffer> {

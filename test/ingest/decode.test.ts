@@ -212,6 +212,60 @@ describe('compressed bodies', () => {
     },
   );
 
+  test('every complete line before damage is kept, whatever follows complete gzip data', async () => {
+    const lines = fc.array(
+      fc.record({ n: fc.nat(), text: fc.string({ maxLength: 200 }) }).map((value) => JSON.stringify(value)),
+      { minLength: 1, maxLength: 400 },
+    );
+    // What begins like gzip is the next file, not junk.
+    const junk = fc.uint8Array({ minLength: 1, maxLength: 300 }).filter(([a, b]) => a !== 0x1f || b !== 0x8b);
+    await fc.assert(
+      fc.asyncProperty(
+        lines,
+        junk,
+        fc.constantFrom('', '\n'),
+        fc.integer({ min: 1, max: 9000 }),
+        async (all, tail, end, size) => {
+          const bytes = Buffer.concat([gzipSync(all.join('\n') + end), tail]);
+          const { texts, refusals, error } = await decode(bytes, { encoding: 'gzip' }, size);
+          expect(error).toBeNull();
+          expect(texts).toEqual(all);
+          // A zero ends what is read: some tools pad with them.
+          expect(refusals.map((refusal) => refusal.split(':')[1])).toEqual(tail[0] === 0 ? [] : ['truncated_body']);
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  test.each(['gzip', 'deflate'])(
+    'a %s body with a wrong checksum keeps all its lines and says so',
+    async (encoding) => {
+      for (const text of [body, '{"a":1}\n', '{"a":1}']) {
+        const bytes = encoding === 'gzip' ? gzipSync(text) : deflateSync(text);
+        // The last eight bytes are checksum and length in gzip, the last four the checksum in deflate.
+        const at = bytes.length - (encoding === 'gzip' ? 8 : 4);
+        bytes[at] = (bytes[at] as number) ^ 0xff;
+        const { texts, refusals } = await decode(bytes, { encoding });
+        expect(texts).toEqual(text.trimEnd().split('\n'));
+        expect(refusals.length).toBe(1);
+      }
+    },
+  );
+
+  test('a large body that is damaged in its middle keeps every line before the damage', async () => {
+    const lines = Array.from({ length: 60_000 }, (_, i) =>
+      JSON.stringify({ i, pad: `${(i * 2_654_435_761) % 4_294_967_296}` }),
+    );
+    const members = [lines.slice(0, 55_000), lines.slice(55_000)].map((part) => gzipSync(`${part.join('\n')}\n`));
+    expect(members[0]?.length).toBeGreaterThan(300_000);
+    const { texts, refusals } = await decode(
+      Buffer.concat([members[0] as Buffer, Buffer.from('junk'), members[1] as Buffer]),
+    );
+    expect(texts).toEqual(lines.slice(0, 55_000));
+    expect(refusals).toEqual(['55001:truncated_body']);
+  });
+
   test('a body that is not what its encoding says is refused as damaged', async () => {
     expect((await decode('{"a":1}', { encoding: 'gzip' })).refusals).toEqual(['1:truncated_body']);
   });
