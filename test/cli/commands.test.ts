@@ -12,6 +12,7 @@ import { type Service, startService } from '../../cli/service.ts';
 import { greeting, rolesOf } from '../../cli/up.ts';
 import { loadConfig } from '../../config/index.ts';
 import { createLogger, systemClock } from '../../core/index.ts';
+import { openStore } from '../../store/index.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tokenwatch-cli-'));
 const env = { TOKENWATCH_LISTEN: '127.0.0.1:0', TOKENWATCH_DATA: join(folder, 'data'), TOKENWATCH_LOG: 'silent' };
@@ -235,4 +236,33 @@ test('a backtest of a folder says that it is one, and how to name its files', as
     message: `cannot read ${folder}: it is a folder`,
     fix: `Name the files in it: ${join(folder, '*')}`,
   });
+});
+
+test('a backtest rejects a line that is larger than what a receiver may hold, and judges the others', async () => {
+  const log = createLogger('silent');
+  const limit = 1 << 20;
+  const lines = [...Array.from({ length: 100 }, (_, i) => event(i)), 'x'.repeat(3 * limit), event(100), event(101)];
+  const file = join(folder, 'long-line.ndjson');
+  writeFileSync(file, `${lines.join('\n')}\n`);
+  const { config } = service;
+  const store = await openStore(
+    { dataDir: config.dataDir, store: { url: null, retention: { eventsMs: null } } },
+    { log, clock: systemClock, database: 'backtest' },
+  );
+  try {
+    const judged = await runBacktest({
+      files: [file],
+      format: 'auto',
+      config: { ...config, ingest: { ...config.ingest, bufferLimitBytes: 2 * limit } },
+      store,
+      clock: systemClock,
+      log,
+      stdin: Readable.from([]),
+      signal: new AbortController().signal,
+      onProgress: () => {},
+    });
+    expect(judged).toMatchObject({ accepted: 102, rejected: 1, errors: [{ line: 101, code: 'line_too_long' }] });
+  } finally {
+    await store.close();
+  }
 });
