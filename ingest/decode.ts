@@ -25,7 +25,7 @@ export interface Chunk {
   readonly refusals: readonly Refusal[];
   /** Bytes of its records. */
   readonly bytes: number;
-  /** SHA-256, in hex, of the inflated body up to the chunk's end. */
+  /** SHA-256, in hex, of the idempotency key, if there is one, and the inflated body up to the chunk's end. */
   readonly hash: string;
 }
 
@@ -41,6 +41,8 @@ export interface DecodeLimits {
 export interface DecodeOptions extends DecodeLimits {
   /** The Content-Encoding header; undefined for none. */
   readonly encoding: string | undefined;
+  /** Makes bodies of the same bytes unlike each other, by the hashes of their chunks. */
+  readonly idempotencyKey?: string | undefined;
   /** Called with the size of every inflated piece before it is kept; may throw to stop. */
   readonly onBytes?: (bytes: number) => void;
 }
@@ -60,7 +62,7 @@ export async function* decodeBody(
   source: AsyncIterable<Uint8Array>,
   options: DecodeOptions,
 ): AsyncGenerator<Chunk, void> {
-  const assembler = createAssembler(options);
+  const assembler = createAssembler(options, options.idempotencyKey);
   let total = 0;
   let truncated = '';
   const inflated = inflateBody(source, options.encoding);
@@ -97,9 +99,11 @@ function tooLarge(limitBytes: number): TokenwatchError {
 }
 
 /** createAssembler collects pieces of inflated bytes into chunks. */
-export function createAssembler(limits: DecodeLimits) {
+export function createAssembler(limits: DecodeLimits, idempotencyKey?: string) {
   const contentBytes = Math.min(CONTENT_LIMIT_BYTES, limits.lineLimitBytes);
   const hash = createHash('sha256');
+  // Hashed by itself, so that no key together with the body's beginning is another key.
+  if (idempotencyKey !== undefined) hash.update(createHash('sha256').update(idempotencyKey).digest());
   let scanner: Scanner | null = null;
   /** The bytes held, a view into `store` when it is ours, else the sender's own piece. */
   let data: Buffer = Buffer.alloc(0);

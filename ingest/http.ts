@@ -12,6 +12,9 @@ const RETRY_AFTER_S = 5;
 /** Content types that cannot hold JSON: refused at once, so that the sender's operator sees why. */
 const BINARY = /^(?:application\/(?:x-)?(?:protobuf|msgpack)|application\/(?:avro|cbor)|multipart\/|image\/)/i;
 
+/** Longest Idempotency-Key that is taken, in characters. */
+const KEY_LIMIT = 255;
+
 const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+\s*(?:;|$)/;
 
 /** RoutesContext is what the routes work with. */
@@ -100,11 +103,22 @@ export async function registerRoutes(app: FastifyInstance, context: RoutesContex
         'Send JSON: NDJSON, an array, or one object.',
       );
     }
+    // draft-ietf-httpapi-idempotency-key-header writes it as a quoted string; any text is one.
+    const idempotencyKey = request.headers['idempotency-key'] as string | undefined;
+    if (idempotencyKey !== undefined && (idempotencyKey === '' || idempotencyKey.length > KEY_LIMIT)) {
+      return refuse(
+        reply,
+        400,
+        'bad_idempotency_key',
+        `The header Idempotency-Key is empty or longer than ${KEY_LIMIT} characters.`,
+        'Send a unique id of the batch, the same when it is sent again, or leave it out.',
+      );
+    }
     try {
       // Not destroyed when reading stops early: the answer still has to go out over the same socket.
       const body = request.raw.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
       const encoding = request.headers['content-encoding'];
-      return answerOf(reply, await pipeline.ingest({ body, encoding, format, sender }));
+      return answerOf(reply, await pipeline.ingest({ body, encoding, idempotencyKey, format, sender }));
     } catch (error) {
       if (request.raw.destroyed && !request.raw.complete) {
         log.debug({ error: errorText(error) }, 'A sender went away in the middle of a request.');

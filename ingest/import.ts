@@ -6,7 +6,10 @@ import { type Chunk, type DecodedRecord, decodeBody } from './decode.ts';
 import type { IngestAnswer } from './http.ts';
 import { addCounts, type LineCounts, type LineError, NO_LINES } from './result.ts';
 
-/** Requests are cut by content alone, so that an import that is started again sends the same ones and stores nothing twice. */
+/**
+ * Requests are cut by content alone and named by a hash of the file up to their end: an import that is started again sends
+ * the same ones and stores nothing twice, and pieces of a file that are alike are requests of their own.
+ */
 const REQUEST_RECORDS = 5_000;
 const REQUEST_BYTES = 4 << 20;
 const LINE_LIMIT_BYTES = 1 << 20;
@@ -129,7 +132,7 @@ async function send(
   const url = new URL(`/v1/events?format=${encodeURIComponent(options.format)}`, options.url);
   const giveUpAt = options.clock.now() + (options.giveUpMs ?? GIVE_UP_MS);
   for (let wait = FIRST_WAIT_MS; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
-    const answer = await post(url, body, options);
+    const answer = await post(url, { body, hash: chunk.hash }, options);
     if (answer.kind === 'taken') return answer.counts;
     const ms = answer.retryAfterMs ?? wait;
     if (options.clock.now() + ms > giveUpAt) {
@@ -151,13 +154,21 @@ type Posted =
   | { readonly kind: 'taken'; readonly counts: LineCounts }
   | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
 
-async function post(url: URL, body: string, options: ImportFileOptions): Promise<Posted> {
+async function post(
+  url: URL,
+  { body, hash }: { readonly body: string; readonly hash: string },
+  options: ImportFileOptions,
+): Promise<Posted> {
   let response: Response;
   let answer: Partial<IngestAnswer>;
   try {
     response = await fetch(url, {
       method: 'POST',
-      headers: { authorization: `Bearer ${options.key}`, 'content-type': 'application/x-ndjson' },
+      headers: {
+        authorization: `Bearer ${options.key}`,
+        'content-type': 'application/x-ndjson',
+        'idempotency-key': `"${hash}"`,
+      },
       body,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });

@@ -31,6 +31,8 @@ export interface IngestRequest {
   readonly body: AsyncIterable<Uint8Array>;
   /** The Content-Encoding header. */
   readonly encoding: string | undefined;
+  /** What its sender tells it apart by from others of the same bytes. */
+  readonly idempotencyKey?: string | undefined;
   /** null: told from the records. */
   readonly format: LogFormat | null;
   /** The access key's id, or the file's name. */
@@ -198,6 +200,7 @@ export function createPipeline(context: PipelineContext): Pipeline {
     };
     const options = {
       encoding: request.encoding,
+      idempotencyKey: request.idempotencyKey,
       bodyLimitBytes: config.bodyLimitBytes,
       lineLimitBytes: config.lineLimitBytes,
       chunkRecords: CHUNK_RECORDS,

@@ -105,6 +105,18 @@ describe('POST /v1/events', () => {
     }
   });
 
+  test('requests of the same bytes are two when their idempotency keys differ, and one when they do not', async () => {
+    const body = ndjson([event({ token: 'tok_keyed' })]);
+    const post = (key: string) => receiver.post(body, { headers: { 'idempotency-key': key } });
+    for (const key of ['"batch-1"', '"batch-2"', '"batch-1"']) expect((await post(key)).body.accepted).toBe(1);
+    expect(await stored(engines.store, 'tok_keyed')).toBe(2);
+    const ids = await rows(engines.store, `SELECT uniqExact(id) AS n FROM events WHERE token = 'tok_keyed'`);
+    expect(Number(ids[0]?.n)).toBe(2);
+    for (const key of ['', 'k'.repeat(256)]) {
+      expect(await post(key)).toMatchObject({ status: 400, body: { error: { code: 'bad_idempotency_key' } } });
+    }
+  });
+
   test('the same request sent many times at once is stored once', async () => {
     const body = ndjson([event({ token: 'tok_at_once' })]);
     const answers = await Promise.all(Array.from({ length: 8 }, () => receiver.post(body)));

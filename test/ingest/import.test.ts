@@ -69,6 +69,15 @@ test('bad lines are counted and named by file and line, also beyond the first re
   ]);
 });
 
+test('pieces of a file that are alike are all stored, once', async () => {
+  const line = `{"time":"2026-11-20T10:00:00Z","token":"tok_alike"}\n`;
+  const path = file('alike.ndjson', line.repeat(10_000));
+  for (let attempt = 0; attempt < 2; attempt++) {
+    expect(await run([path])).toMatchObject({ accepted: 10_000, rejected: 0 });
+    expect(await stored(engines.store, 'tok_alike')).toBe(10_000);
+  }
+});
+
 test('standard input is a file named -', async () => {
   async function* stdin() {
     yield Buffer.from(ndjson([event({ token: 'tok_stdin' })]));
