@@ -66,14 +66,14 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
      GROUP BY owner, lineage
    ) AS judged ON judged.owner = met.owner AND judged.lineage = met.lineage
    LEFT JOIN (
-     SELECT lineage, facet, value, argMax(alert, recorded_at) AS of_alert, countIf(alert != {alert:String}) > 0 AS said,
+     SELECT owner, lineage, facet, value, argMax(alert, recorded_at) AS of_alert, countIf(alert != {alert:String}) > 0 AS said,
        argMaxIf(verdict, recorded_at, alert != {alert:String}) AS earlier, argMaxIf(first_seen, recorded_at, alert != {alert:String}) AS earlier_from,
        argMaxIf(amount, recorded_at, alert != {alert:String}) AS earlier_amount,
        argMaxIf(if(verdict = 'malicious', last_seen, ifNull(ends_at, toDateTime64('2299-01-01', 3, 'UTC'))), recorded_at, alert != {alert:String}) AS over
      FROM feedback
-     WHERE lineage IN (SELECT ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
-     GROUP BY lineage, facet, value
-   ) AS word ON word.lineage = met.lineage AND word.facet = met.facet AND word.value = met.value
+     WHERE (owner, lineage) IN (SELECT owner, ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
+     GROUP BY owner, lineage, facet, value
+   ) AS word ON word.owner = met.owner AND word.lineage = met.lineage AND word.facet = met.facet AND word.value = met.value
    WHERE met_in_windows OR word.of_alert = {alert:String} OR (used_again AND arrayExists(w -> first <= w.2 AND last >= w.1, windows))
    ORDER BY word.of_alert = {alert:String} DESC, first, facet, value
    LIMIT ${MAX_VALUES}`,
@@ -93,23 +93,27 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
 
 /** When values were first used again after moments of their own, and how often since, from the calls that are still kept. */
 const usesSince = defineQuery<
-  { lineages: string[]; facets: string[]; values: string[]; ends: number[]; from: number },
-  { lineage: string; facet: string; value: string; first: number; calls: number }
+  { owners: string[]; lineages: string[]; facets: string[]; values: string[]; ends: number[]; from: number },
+  Pick<Judged, 'owner' | 'lineage' | 'facet' | 'value'> & { first: number; calls: number }
 >(
   'feedback_uses_since',
-  `SELECT ended.lineage AS lineage, ended.facet AS facet, ended.value AS value, min(call.time) AS first, uniqExact(call.id) AS calls
+  `SELECT ended.owner AS owner, ended.lineage AS lineage, ended.facet AS facet, ended.value AS value, min(call.time) AS first, uniqExact(call.id) AS calls
    FROM (
-     SELECT one.1 AS lineage, one.2 AS facet, one.3 AS value, one.4 AS at
-     FROM (SELECT arrayJoin(arrayZip({lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {ends:Array(Int64)})) AS one)
+     SELECT one.1 AS owner, one.2 AS lineage, one.3 AS facet, one.4 AS value, one.5 AS at
+     FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {ends:Array(Int64)})) AS one)
    ) AS ended
    INNER JOIN (
-     SELECT lineage, time, id, met.1 AS facet, met.2 AS value
-     FROM (SELECT * FROM events WHERE lineage IN {lineages:Array(String)} AND time > fromUnixTimestamp64Milli({from:Int64}))
+     SELECT owner, lineage, time, id, met.1 AS facet, met.2 AS value
+     FROM (
+       SELECT * FROM events
+       WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND time > fromUnixTimestamp64Milli({from:Int64})
+     )
      ARRAY JOIN ${FACETS_OF_CALLS} AS met
-   ) AS call ON call.lineage = ended.lineage AND call.facet = ended.facet AND call.value = ended.value
+   ) AS call ON call.owner = ended.owner AND call.lineage = ended.lineage AND call.facet = ended.facet AND call.value = ended.value
    WHERE toUnixTimestamp64Milli(call.time) > ended.at
-   GROUP BY ended.lineage, ended.facet, ended.value`,
+   GROUP BY ended.owner, ended.lineage, ended.facet, ended.value`,
   (raw) => ({
+    owner: text(raw.owner),
     lineage: text(raw.lineage),
     facet: text(raw.facet),
     value: text(raw.value),
@@ -208,14 +212,15 @@ async function abusedOnly(store: Pick<Store, 'read'>, judged: readonly Judged[])
   const used = judged.flatMap((value) => (value.before === null ? [] : [{ ...value, endedAt: value.before.endedAt }]));
   if (used.length === 0) return [...judged];
   const uses = await store.read(usesSince, {
+    owners: used.map(({ owner }) => owner),
     lineages: used.map(({ lineage }) => lineage),
     facets: used.map(({ facet }) => facet),
     values: used.map(({ value }) => value),
     ends: used.map(({ endedAt }) => endedAt),
     from: Math.min(...used.map(({ endedAt }) => endedAt)),
   });
-  const keyOf = ({ lineage, facet, value }: Pick<Judged, 'lineage' | 'facet' | 'value'>) =>
-    `${facet}\n${lineage}\n${value}`;
+  const keyOf = ({ owner, lineage, facet, value }: Pick<Judged, 'owner' | 'lineage' | 'facet' | 'value'>) =>
+    `${facet}\n${owner}\n${lineage}\n${value}`;
   const useOf = new Map(uses.map((use) => [keyOf(use), use]));
   return judged.map((value) => {
     if (value.before === null) return value;

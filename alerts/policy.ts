@@ -67,10 +67,11 @@ export interface Folded<F extends Finding> {
   readonly touched: readonly AlertState[];
 }
 
-/** subjectKey names what an alert is about: the lineage, so that a rotation does not split an alert; else the token, else the owner. */
+/** subjectKey names what an alert is about: the owner's lineage, so that a rotation does not split an alert; else the token, else the owner. */
 export function subjectKey(subject: Subject): string {
-  if (subject.lineage !== null) return `lineage:${subject.lineage}`;
-  if (subject.token !== null) return `token:${subject.token}`;
+  // Owners choose the ids of their tokens, and two of them may choose the same.
+  if (subject.lineage !== null) return `lineage:${JSON.stringify([subject.owner, subject.lineage])}`;
+  if (subject.token !== null) return `token:${JSON.stringify([subject.owner, subject.token])}`;
   return `owner:${subject.owner}`;
 }
 

@@ -1,15 +1,10 @@
 import { defineQuery, text } from '../store/index.ts';
 import { DAY_MS } from './baseline.ts';
+import { type Lineage, lineageKey } from './lineage.ts';
 import type { Facet } from './prior.ts';
 
 /** RUSH_ENDPOINTS met within an hour are why a token without a baseline is looked at. */
 export const RUSH_ENDPOINTS = 12;
-
-/** Candidate is a lineage that something could be told of. */
-export interface Candidate {
-  readonly owner: string;
-  readonly lineage: string;
-}
 
 /** The subjects of a scope; the condition on time finds the minutes, the one on received_at the batches. */
 const TOUCHED = `
@@ -21,7 +16,7 @@ const TOUCHED = `
 export interface Bounds {
   readonly fresh: number;
   readonly knownBefore: number;
-  /** Lineages that are younger, but took over from one that is known. */
+  /** Lineages that are younger, but took over from one that is known, by lineageKey. */
   readonly heirs: readonly string[];
   readonly rush: number;
 }
@@ -32,7 +27,7 @@ export interface Bounds {
  */
 export const candidates = defineQuery<
   Bounds & Record<string, unknown> & { from: number; to: number; receivedAt: number[] },
-  Candidate
+  Lineage
 >(
   'novelty_candidates',
   `SELECT owner, lineage
@@ -44,7 +39,7 @@ export const candidates = defineQuery<
    )
    GROUP BY owner, lineage
    HAVING
-     ((min(met) < fromUnixTimestamp64Milli({knownBefore:Int64}) OR has({heirs:Array(String)}, lineage)) AND (
+     ((min(met) < fromUnixTimestamp64Milli({knownBefore:Int64}) OR has({heirs:Array(String)}, concat(owner, '\\n', lineage))) AND (
        countIf(facet IN ('country', 'kind', 'client') AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
        OR (countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0 AND (
          countIf(facet = 'network' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
@@ -61,7 +56,7 @@ export interface Met {
 
 /** isCandidate says of one lineage, by what it met, whether the query of the candidates would name it. */
 export function isCandidate(
-  lineage: string,
+  lineage: Lineage,
   values: readonly Met[],
   { fresh, knownBefore, heirs, rush }: Bounds,
 ): boolean {
@@ -69,7 +64,7 @@ export function isCandidate(
     values.filter((value) => value.facet === facet && value.met >= since).length;
   const endpoints = met('endpoint', fresh);
   if (endpoints >= rush) return true;
-  if (!heirs.includes(lineage) && !values.some((value) => value.met < knownBefore)) return false;
+  if (!heirs.includes(lineageKey(lineage)) && !values.some((value) => value.met < knownBefore)) return false;
   if (met('country', fresh) + met('kind', fresh) + met('client', fresh) > 0) return true;
   return endpoints > 0 && (met('network', fresh) > 0 || met('endpoint', fresh - DAY_MS) >= 3);
 }

@@ -5,6 +5,7 @@ import { DAY_MS, FORGETTING_MS, HOUR_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
 import { bothEnds, intervalOf } from './explain.ts';
 import { type BurstSaid, churnAsSaid, feedbackFor, isBurstExpected } from './feedback.ts';
+import { lineageKey } from './lineage.ts';
 import { expectedCount, type Gamma, surpriseOfCount, upperCount } from './statistics.ts';
 import { duration, gradeOf, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
@@ -131,9 +132,9 @@ async function facts(reads: Reads, scope: Scope): Promise<ChurnFacts[]> {
   const firstSeen = new Map<string, number>();
   for (const { owner, first } of [...hours, ...uses])
     firstSeen.set(owner, Math.min(first, firstSeen.get(owner) ?? first));
-  const churnWords = feedback.ofLineage.get('') ?? [];
   return recent.map((row) => {
-    const words = churnWords.filter((word) => word.owner === row.owner && word.value === row.step);
+    const said = feedback.ofLineage.get(lineageKey({ owner: row.owner, lineage: '' })) ?? [];
+    const words = said.filter(({ value }) => value === row.step);
     const past = hours.find((other) => other.owner === row.owner && other.step === row.step)?.hours ?? [];
     return {
       ...row,

@@ -3,7 +3,7 @@ import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { RUSH_ENDPOINTS } from './candidates.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
-import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
+import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineages } from './explain.ts';
 import { recalled } from './feedback.ts';
 import { type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
@@ -150,13 +150,13 @@ function signalsSql(facts: NoveltyFacts, signals: readonly Signal[], from: numbe
     );
     return (
       `SELECT ${columns.join(', ')} FROM (SELECT ${lists.join(', ')} FROM (SELECT seen.1 AS facet, seen.2 AS value, min(time) AS met ` +
-      `FROM (SELECT * FROM events WHERE ${sqlLineage(facts)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)}) ` +
+      `FROM (SELECT * FROM events WHERE ${sqlLineages(facts)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)}) ` +
       `ARRAY JOIN ${FACETS_OF_CALLS} AS seen WHERE seen IN (${found.join(', ')}) GROUP BY facet, value))`
     );
   }
   const met = signals.map(({ look }) => {
     const { view, column } = FACET_VIEWS[look.facet];
-    return `SELECT '${look.facet}' AS facet, ${column} AS value, min(first_seen) AS met FROM ${view} WHERE ${sqlLineage(facts)} GROUP BY ${column}`;
+    return `SELECT '${look.facet}' AS facet, ${column} AS value, min(first_seen) AS met FROM ${view} WHERE ${sqlLineages(facts)} GROUP BY ${column}`;
   });
   return `SELECT ${columns.join(', ')} FROM (SELECT ${lists.join(', ')} FROM (${met.join(' UNION ALL ')}))`;
 }

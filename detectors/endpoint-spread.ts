@@ -3,7 +3,7 @@ import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
 import { RUSH_ENDPOINTS } from './candidates.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
-import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
+import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineages } from './explain.ts';
 import { isExpected, recalled } from './feedback.ts';
 import { type MetValue, type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
@@ -183,10 +183,10 @@ function walkSql(facts: NoveltyFacts, values: readonly MetValue[], from: number,
   // What people said decides what is new: then the calls of what was found are counted, by name.
   const met = facts.spoken
     ? `SELECT endpoint, min(time) AS met, argMin(status, time) AS status, uniqExact(id) AS calls FROM events ` +
-      `WHERE ${sqlLineage(facts)} AND endpoint IN (${values.map(({ value }) => sqlText(value)).join(', ')}) ` +
+      `WHERE ${sqlLineages(facts)} AND endpoint IN (${values.map(({ value }) => sqlText(value)).join(', ')}) ` +
       `AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)} GROUP BY endpoint`
     : `SELECT endpoint, min(first_seen) AS met, argMin(first_status, first_seen) AS status, sum(calls) AS calls ` +
-      `FROM token_endpoints WHERE ${sqlLineage(facts)} GROUP BY endpoint`;
+      `FROM token_endpoints WHERE ${sqlLineages(facts)} GROUP BY endpoint`;
   return (
     `SELECT count() AS new_endpoints, countIf(status >= 400) AS refused, min(met) AS first, max(met) AS last, ` +
     `arraySort(groupArray((met, endpoint, status, calls))) AS endpoints FROM (${met}) ` +

@@ -1,5 +1,6 @@
 import { type EvidenceRow, type LearningState, plural } from '../core/index.ts';
 import { DAY_MS, KNOWN_ACTIVE_DAYS, KNOWN_AFTER_MS, learningState } from './baseline.ts';
+import type { Lineage } from './lineage.ts';
 import { type MetValue, type NoveltyFacts, peersAt } from './novelty.ts';
 import { countInterval, type Gamma } from './statistics.ts';
 import { rounded, sqlText } from './words.ts';
@@ -95,9 +96,14 @@ export function bothEnds(rows: readonly EvidenceRow[], most: number): EvidenceRo
   return [...rows.slice(0, half), ...rows.slice(half - most)];
 }
 
-/** sqlLineage is the SQL condition that finds what a lineage has met, and what those whose habits it has met before it. */
-export function sqlLineage({ lineage, inheritedFrom }: Pick<NoveltyFacts, 'lineage' | 'inheritedFrom'>): string {
-  return inheritedFrom.length === 0
-    ? `lineage = ${sqlText(lineage)}`
-    : `lineage IN (${[lineage, ...inheritedFrom].map(sqlText).join(', ')})`;
+/** sqlLineage is the SQL condition that finds one lineage. */
+export function sqlLineage({ owner, lineage }: Lineage): string {
+  return `owner = ${sqlText(owner)} AND lineage = ${sqlText(lineage)}`;
+}
+
+/** sqlLineages is the SQL condition that finds what a lineage has met, and what those whose habits it has met before it. */
+export function sqlLineages(facts: Pick<NoveltyFacts, 'owner' | 'lineage' | 'inheritedFrom'>): string {
+  if (facts.inheritedFrom.length === 0) return sqlLineage(facts);
+  const lineages = [facts.lineage, ...facts.inheritedFrom].map(sqlText).join(', ');
+  return `owner = ${sqlText(facts.owner)} AND lineage IN (${lineages})`;
 }

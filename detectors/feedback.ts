@@ -2,12 +2,12 @@ import type { Verdict } from '../core/index.ts';
 import { defineQuery, FACETS_OF_CALLS, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import { once, type Reads, type Scope } from './contract.ts';
+import { type Lineage, lineageKey } from './lineage.ts';
 import type { Activity } from './succession.ts';
 
 /** Word is what a person said of one value that a lineage met, or of one burst of an owner's churn. Times are epoch milliseconds, event time. */
-export interface Word {
+export interface Word extends Lineage {
   readonly alert: string;
-  readonly owner: string;
   /** '' for churn. */
   readonly lineage: string;
   /** A facet; TRIP for two places; for churn a key of BURST_WINDOWS. */
@@ -41,7 +41,7 @@ export interface UsedAgain {
 export interface Feedback {
   /** But for those about trips. */
   readonly words: readonly Word[];
-  /** By lineage; what was said of trips apart, newest first. */
+  /** By lineageKey; what was said of trips apart, newest first. */
   readonly ofLineage: ReadonlyMap<string, readonly Word[]>;
   readonly trips: ReadonlyMap<string, readonly Word[]>;
   /** What was used again, by valueKey: looked up once, and remembered. */
@@ -63,18 +63,18 @@ const version = defineQuery<Record<string, never>, string>(
 /** The newest word about a value counts; every burst of churn, and every alert about a trip, stands for itself. */
 const newestWords = defineQuery<Record<string, never>, Word>(
   'feedback_words',
-  `SELECT lineage, facet, value, argMax(alert, recorded_at) AS of_alert, argMax(owner, recorded_at) AS of_owner,
+  `SELECT owner, lineage, facet, value, argMax(alert, recorded_at) AS of_alert,
      argMax(verdict, recorded_at) AS said, toUnixTimestamp64Milli(argMax(first_seen, recorded_at)) AS first,
      toUnixTimestamp64Milli(argMax(last_seen, recorded_at)) AS last, argMax(amount, recorded_at) AS made,
      -- A tuple, because argMax passes over a bare NULL.
      toUnixTimestamp64Milli(argMax(tuple(ends_at), recorded_at).1) AS ends
    FROM feedback
-   GROUP BY lineage, facet, value, if(lineage = '' OR facet = '${TRIP}', concat(owner, ' ', alert), '')
+   GROUP BY owner, lineage, facet, value, if(lineage = '' OR facet = '${TRIP}', alert, '')
    ORDER BY max(recorded_at) DESC
    LIMIT ${MAX_WORDS}`,
   (raw) => ({
     alert: text(raw.of_alert),
-    owner: text(raw.of_owner),
+    owner: text(raw.owner),
     lineage: text(raw.lineage),
     facet: text(raw.facet),
     value: text(raw.value),
@@ -110,16 +110,22 @@ function feedbackOf(all: readonly Word[]): Feedback {
 function byLineage(words: readonly Word[]): Map<string, Word[]> {
   const ofLineage = new Map<string, Word[]>();
   for (const word of words) {
-    const list = ofLineage.get(word.lineage);
+    const list = ofLineage.get(lineageKey(word));
     if (list) list.push(word);
-    else ofLineage.set(word.lineage, [word]);
+    else ofLineage.set(lineageKey(word), [word]);
   }
   return ofLineage;
 }
 
+/** Valued is one value of one facet of one lineage. */
+interface Valued extends Lineage {
+  readonly facet: string;
+  readonly value: string;
+}
+
 /** valueKey names one value of one facet of one lineage. */
-export function valueKey(value: { readonly facet: string; readonly lineage: string; readonly value: string }): string {
-  return `${value.facet}\n${value.lineage}\n${value.value}`;
+export function valueKey(value: Valued): string {
+  return `${value.facet}\n${lineageKey(value)}\n${value.value}`;
 }
 
 /** wordEnd is when a value that was spoken of is news again: after the last use that was malicious, after the end of what was expected; null: never. */
@@ -127,50 +133,53 @@ export function wordEnd(word: Pick<Word, 'verdict' | 'to' | 'endsAt'>): number |
   return word.verdict === 'malicious' ? word.to : word.endsAt;
 }
 
+function valuedOf(raw: Record<string, unknown>): Valued {
+  return { facet: text(raw.facet), owner: text(raw.owner), lineage: text(raw.lineage), value: text(raw.value) };
+}
+
 /** The last use of whatever the lineages met, of those that were used lately. */
-const lastUses = defineQuery<
-  { owners: string[]; lineages: string[]; from: number },
-  { facet: string; lineage: string; value: string; last: number }
->(
+const lastUses = defineQuery<{ owners: string[]; lineages: string[]; from: number }, Valued & { last: number }>(
   'feedback_last_uses',
-  `SELECT facet, lineage, value, toUnixTimestamp64Milli(max(last_seen)) AS last
+  `SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(max(last_seen)) AS last
    FROM rollup_facets
-   WHERE owner IN {owners:Array(String)} AND lineage IN (
-     SELECT lineage FROM rollup_tokens WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
-     GROUP BY lineage
+   WHERE (owner, lineage) IN (
+     SELECT owner, lineage FROM rollup_tokens WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+     GROUP BY owner, lineage
      HAVING max(last_seen) >= fromUnixTimestamp64Milli({from:Int64}))
-   GROUP BY facet, lineage, value`,
-  (raw) => ({ facet: text(raw.facet), lineage: text(raw.lineage), value: text(raw.value), last: num(raw.last) }),
+   GROUP BY facet, owner, lineage, value`,
+  (raw) => ({ ...valuedOf(raw), last: num(raw.last) }),
 );
 
 const firstUses = defineQuery<
-  { facets: string[]; lineages: string[]; values: string[]; ends: number[]; from: number; to: number },
-  UsedAgain & { facet: string; lineage: string; value: string }
+  {
+    facets: string[];
+    owners: string[];
+    lineages: string[];
+    values: string[];
+    ends: number[];
+    from: number;
+    to: number;
+  },
+  UsedAgain & Valued
 >(
   'feedback_first_uses',
-  `SELECT over.facet AS facet, over.lineage AS lineage, over.value AS value, toUnixTimestamp64Milli(min(call.time)) AS met,
+  `SELECT over.facet AS facet, over.owner AS owner, over.lineage AS lineage, over.value AS value, toUnixTimestamp64Milli(min(call.time)) AS met,
      argMin(call.status, call.time) AS first_status
    FROM (
-     SELECT pair.1 AS facet, pair.2 AS lineage, pair.3 AS value, pair.4 AS ended
-     FROM (SELECT arrayJoin(arrayZip({facets:Array(String)}, {lineages:Array(String)}, {values:Array(String)}, {ends:Array(Int64)})) AS pair)
+     SELECT pair.1 AS facet, pair.2 AS owner, pair.3 AS lineage, pair.4 AS value, pair.5 AS ended
+     FROM (SELECT arrayJoin(arrayZip({facets:Array(String)}, {owners:Array(String)}, {lineages:Array(String)}, {values:Array(String)}, {ends:Array(Int64)})) AS pair)
    ) AS over
    INNER JOIN (
-     SELECT lineage, time, status, met.1 AS facet, met.2 AS value
+     SELECT owner, lineage, time, status, met.1 AS facet, met.2 AS value
      FROM (
        SELECT * FROM events
-       WHERE lineage IN {lineages:Array(String)} AND time > fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64})
+       WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND time > fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64})
      )
      ARRAY JOIN ${FACETS_OF_CALLS} AS met
-   ) AS call ON call.facet = over.facet AND call.lineage = over.lineage AND call.value = over.value
+   ) AS call ON call.facet = over.facet AND call.owner = over.owner AND call.lineage = over.lineage AND call.value = over.value
    WHERE toUnixTimestamp64Milli(call.time) > over.ended
-   GROUP BY over.facet, over.lineage, over.value`,
-  (raw) => ({
-    facet: text(raw.facet),
-    lineage: text(raw.lineage),
-    value: text(raw.value),
-    met: num(raw.met),
-    firstStatus: num(raw.first_status),
-  }),
+   GROUP BY over.facet, over.owner, over.lineage, over.value`,
+  (raw) => ({ ...valuedOf(raw), met: num(raw.met), firstStatus: num(raw.first_status) }),
 );
 
 /** Values whose first use is looked up in one query. */
@@ -211,6 +220,7 @@ function askFirstUses(reads: Reads, used: readonly Word[], to: number) {
   const ends = used.map((word) => wordEnd(word) ?? to);
   return reads.read(firstUses, {
     facets: used.map((word) => word.facet),
+    owners: used.map((word) => word.owner),
     lineages: used.map((word) => word.lineage),
     values: used.map((word) => word.value),
     ends,
@@ -220,10 +230,7 @@ function askFirstUses(reads: Reads, used: readonly Word[], to: number) {
 }
 
 /** Spoken is the part of a met value that a word changes. */
-interface Spoken {
-  readonly facet: string;
-  readonly lineage: string;
-  readonly value: string;
+interface Spoken extends Valued {
   readonly met: number;
   readonly calls: number;
   readonly firstStatus: number;

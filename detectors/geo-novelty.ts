@@ -2,8 +2,9 @@ import { plural } from '../core/index.ts';
 import { HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
-import { baselineOf, baselineSentences, bothEnds, intervalOf } from './explain.ts';
+import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
 import { recalled } from './feedback.ts';
+import { isSame, lineageKey } from './lineage.ts';
 import {
   callsBefore,
   type MetValue,
@@ -79,6 +80,7 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
   const [novelty, seen, moved] = await Promise.all([
     noveltyFacts(reads, scope),
     reads.read(sightings, {
+      owners: fresh.map((row) => row.owner),
       lineages: fresh.map((row) => row.lineage),
       facets: fresh.map((row) => row.facet),
       values: fresh.map((row) => row.value.value),
@@ -89,13 +91,13 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
     }),
     moves(reads, arrivals, to),
   ]);
-  const movedWith = ({ lineage, facet, value }: (typeof seen)[number]) =>
-    facet === 'kind' ? undefined : moved.find((row) => row.lineage === lineage && row.country === value)?.along;
+  const movedWith = ({ facet, value, ...of }: (typeof seen)[number]) =>
+    facet === 'kind' ? undefined : moved.find((row) => isSame(row, of) && row.country === value)?.along;
   const rows = seen.map((row) => ({ ...row, moved: movedWith(row) ?? [] }));
-  const concerned = new Set(fresh.map((row) => row.lineage));
+  const concerned = new Set(fresh.map(lineageKey));
   return novelty
-    .filter(({ lineage }) => concerned.has(lineage))
-    .map((lineage) => ({ ...lineage, sightings: rows.filter((row) => row.lineage === lineage.lineage) }));
+    .filter((facts) => concerned.has(lineageKey(facts)))
+    .map((facts) => ({ ...facts, sightings: rows.filter((row) => isSame(row, facts)) }));
 }
 
 /** metWith are the other places that were met just as newly as one, but for the very first: no home to come back to. */
@@ -276,7 +278,7 @@ function placeSql(facts: GeoFacts, facet: PlaceFacet, met: MetValue, to: number)
     `minIf(time, ${there}) AS first, max(time) AS last, ` +
     `groupArraySortedIf(100)((time, ip, country, asn, network_kind, endpoint, status, user_agent), ${there}) AS first_calls ` +
     `FROM (SELECT *, ${SQL_PLACES[facet]} AS place FROM events ` +
-    `WHERE lineage = ${sqlText(facts.lineage)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)})`
+    `WHERE ${sqlLineage(facts)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)})`
   );
 }
 

@@ -2,7 +2,7 @@ import { DAY_MS, FORGETTING_MS } from './baseline.ts';
 import { defineDetector, type Finding, type Params } from './contract.ts';
 import { distanceKm, isNear, SAME_PLACE_KM, type Spot } from './distance.ts';
 import { EXAMPLE_END } from './examples.ts';
-import { intervalOf, learningAt } from './explain.ts';
+import { intervalOf, learningAt, sqlLineage } from './explain.ts';
 import { type Gamma, surpriseOfCount } from './statistics.ts';
 import {
   FLOOR,
@@ -202,7 +202,7 @@ function judgeHop(facts: TravelFacts, params: Knobs, hop: Hop, hops: readonly Ho
       endpoint: call.endpoint,
       status: call.status,
     })),
-    sql: travelSql(facts.lineage, calls),
+    sql: travelSql(facts, calls),
   };
 }
 
@@ -211,7 +211,7 @@ function placeOf(call: LocatedCall): string {
   return `${call.country === '' ? 'an unnamed country' : countryName(call.country)} (${call.ip}${kind})`;
 }
 
-function travelSql(lineage: string, calls: readonly LocatedCall[]): string {
+function travelSql(facts: TravelFacts, calls: readonly LocatedCall[]): string {
   const [from, to, back] = calls as [LocatedCall, LocatedCall, LocatedCall?];
   const of = (column: string, call: LocatedCall) => `anyIf(${column}, id = ${sqlText(call.id)})`;
   return (
@@ -219,7 +219,7 @@ function travelSql(lineage: string, calls: readonly LocatedCall[]): string {
     `(toUnixTimestamp64Milli(${of('time', to)}) - toUnixTimestamp64Milli(${of('time', from)})) / 1000 AS seconds_between, ` +
     `${back === undefined ? 'false' : `countIf(id = ${sqlText(back.id)}) > 0`} AS two_places, min(time) AS first, max(time) AS last, ` +
     `groupArraySorted(10)((time, ip, country, asn, network_kind, latitude, longitude, accuracy_km, endpoint, status)) AS calls FROM events ` +
-    `WHERE lineage = ${sqlText(lineage)} AND time >= ${sqlTime(from.time)} AND time <= ${sqlTime((back ?? to).time)} ` +
+    `WHERE ${sqlLineage(facts)} AND time >= ${sqlTime(from.time)} AND time <= ${sqlTime((back ?? to).time)} ` +
     `AND id IN (${calls.map((call) => sqlText(call.id)).join(', ')})`
   );
 }

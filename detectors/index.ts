@@ -5,6 +5,7 @@ import type { Store } from '../store/index.ts';
 import { DAY_MS } from './baseline.ts';
 import { type Scope, scopeOf } from './contract.ts';
 import { storeDetections, storeSuccessions } from './findings.ts';
+import { lineageKey } from './lineage.ts';
 import { fleetAt, renewFleets } from './prior.ts';
 import { enabledDetectors, judgeScope } from './run.ts';
 import { subjectsToJudge } from './subjects.ts';
@@ -85,7 +86,7 @@ export function openDetectors(context: DetectorsContext): Detectors {
     const day = Math.floor(at / DAY_MS) * DAY_MS;
     if (day < recorded.day) return;
     const { successions } = await fleetAt(store, at, now);
-    const pairs = [...successions.values()].map(({ lineage, predecessor }) => `${lineage} ${predecessor}`).join('\n');
+    const pairs = [...successions.values()].map((one) => `${lineageKey(one)} ${one.predecessor}`).join('\n');
     if (day === recorded.day && pairs === recorded.pairs) return;
     await storeSuccessions(store, day, successions);
     recorded = { day, pairs };

@@ -1,6 +1,6 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
-import { type Candidate, candidates, isCandidate, type Met, RUSH_ENDPOINTS } from './candidates.ts';
+import { candidates, isCandidate, RUSH_ENDPOINTS } from './candidates.ts';
 import { once, type Reads, type Scope } from './contract.ts';
 import {
   activityAsSaid,
@@ -11,6 +11,7 @@ import {
   valueKey,
   valuesAsSaid,
 } from './feedback.ts';
+import { type Lineage, lineageKey } from './lineage.ts';
 import { FACETS, type Facet, fleetAt, type Prior } from './prior.ts';
 import { inheritActivity, inheritValues, predecessorsOf, type Successions } from './succession.ts';
 
@@ -78,19 +79,17 @@ interface LineageParams extends Record<string, unknown> {
   lineages: string[];
 }
 
-const metValues = defineQuery<
-  LineageParams,
-  Omit<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> & { facet: Facet; lineage: string }
->(
+const metValues = defineQuery<LineageParams, OwnValue & Lineage>(
   'novelty_met_values',
-  `SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(failed) AS failed,
+  `SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(failed) AS failed,
      min(first_call) % 65536 AS first_status
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
-   GROUP BY facet, lineage, value
-   ORDER BY lineage, met, value`,
+   GROUP BY facet, owner, lineage, value
+   ORDER BY owner, lineage, met, value`,
   (raw) => ({
     facet: text(raw.facet) as Facet,
+    owner: text(raw.owner),
     lineage: text(raw.lineage),
     value: text(raw.value),
     met: num(raw.met),
@@ -100,19 +99,20 @@ const metValues = defineQuery<
   }),
 );
 
-const activity = defineQuery<LineageParams, { lineage: string; hours: number[]; calls: number[] }>(
+const activity = defineQuery<LineageParams, Lineage & { hours: number[]; calls: number[] }>(
   'novelty_activity',
-  `SELECT lineage, arraySort(groupArray((at, made))) AS hours
+  `SELECT owner, lineage, arraySort(groupArray((at, made))) AS hours
    FROM (
-     SELECT lineage, toUnixTimestamp(hour) AS at, sum(calls) AS made
+     SELECT owner, lineage, toUnixTimestamp(hour) AS at, sum(calls) AS made
      FROM rollup_hours
      WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
-     GROUP BY lineage, hour
+     GROUP BY owner, lineage, hour
    )
-   GROUP BY lineage`,
+   GROUP BY owner, lineage`,
   (raw) => {
     const hours = raw.hours as [unknown, unknown][];
     return {
+      owner: text(raw.owner),
       lineage: text(raw.lineage),
       hours: hours.map(([hour]) => num(hour) * 1000),
       calls: hours.map(([, calls]) => num(calls)),
@@ -124,10 +124,7 @@ const activity = defineQuery<LineageParams, { lineage: string; hours: number[]; 
 const MAX_PEERS = 2_000;
 
 /** The lineages of the owners, each with the first use of its tokens. */
-const ownerLineages = defineQuery<
-  { owners: string[] },
-  { owner: string; lineage: string; tokens: { token: string; since: number }[] }
->(
+const ownerLineages = defineQuery<{ owners: string[] }, Lineage & { tokens: { token: string; since: number }[] }>(
   'novelty_owner_lineages',
   `SELECT owner, lineage, arraySort(t -> t.2, groupArray((token, since))) AS tokens
    FROM (
@@ -156,16 +153,15 @@ interface PeerParams extends Record<string, unknown> {
   lineages: string[];
   values: string[];
   mets: number[];
-  /** What people found malicious, facet, lineage and value in step: nobody met it. */
+  /** What people found malicious, facet, owner, lineage and value in step: nobody met it. */
   leftFacets: string[];
+  leftOwners: string[];
   leftLineages: string[];
   leftValues: string[];
 }
 
-type PeerRow = Pick<MetValue, 'value' | 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> & {
-  readonly facet: Facet;
-  readonly lineage: string;
-};
+type PeerRow = Pick<MetValue, 'value' | 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> &
+  Lineage & { readonly facet: Facet };
 
 /** How peers stand to each fresh value: one row a fresh value. The arrays run in step. */
 const peers = defineQuery<PeerParams, PeerRow>(
@@ -173,6 +169,7 @@ const peers = defineQuery<PeerParams, PeerRow>(
   `WITH {owners:Array(String)}[i] AS of, {mets:Array(Int64)}[i] AS at
    SELECT
      {facets:Array(String)}[i] AS fresh_facet,
+     of AS fresh_owner,
      {lineages:Array(String)}[i] AS fresh_lineage,
      {values:Array(String)}[i] AS fresh_value,
      countIf(owner = of AND met < at - ${DAY_MS}) AS peers_before,
@@ -183,14 +180,15 @@ const peers = defineQuery<PeerParams, PeerRow>(
      SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
      FROM rollup_facets
      WHERE facet IN {facets:Array(String)} AND value IN {values:Array(String)}
-       AND NOT has(arrayZip({leftFacets:Array(String)}, {leftLineages:Array(String)}, {leftValues:Array(String)}), (toString(facet), lineage, toString(value)))
+       AND NOT has(arrayZip({leftFacets:Array(String)}, {leftOwners:Array(String)}, {leftLineages:Array(String)}, {leftValues:Array(String)}), (toString(facet), toString(owner), lineage, toString(value)))
      GROUP BY facet, owner, lineage, value
    )
    ARRAY JOIN {askers:Array(Array(UInt32))}[transform(concat(facet, '\\n', value), {keys:Array(String)}, arrayEnumerate({keys:Array(String)}), 1)] AS i
-   WHERE lineage != {lineages:Array(String)}[i]
+   WHERE lineage != {lineages:Array(String)}[i] OR owner != of
    GROUP BY i`,
   (raw) => ({
     facet: text(raw.fresh_facet) as Facet,
+    owner: text(raw.fresh_owner),
     lineage: text(raw.fresh_lineage),
     value: text(raw.fresh_value),
     peersBefore: num(raw.peers_before),
@@ -218,9 +216,9 @@ export const metFacts = once(async (reads, scope): Promise<MetFacts[]> => {
   const fresh = scope.within.from - OPEN_MS;
   const knownBefore = scope.within.to - KNOWN_AFTER_MS;
   const { successions } = await fleetAt(reads, scope.within.from, scope.now);
-  const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(({ lineage }) => lineage);
+  const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(lineageKey);
   const bounds = { fresh, knownBefore, heirs, rush: RUSH_ENDPOINTS };
-  const touched = async (): Promise<Candidate[]> =>
+  const touched = async (): Promise<Lineage[]> =>
     subjects === null
       ? reads.read(candidates, { ...bounds, from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt] })
       : subjects.map(([owner, lineage]) => ({ owner, lineage }));
@@ -231,54 +229,56 @@ export const metFacts = once(async (reads, scope): Promise<MetFacts[]> => {
   const again = await usedAgain(reads, feedback, scope);
   // To the batches it is nothing new, so that these are found by what people said alone.
   const recalled = feedback.words.filter((word) => (again.get(valueKey(word))?.met ?? 0) >= fresh);
-  const known = new Set(looked.map(({ lineage }) => lineage));
-  const more = recalled.filter(({ lineage }) => !known.has(lineage) && known.add(lineage));
-  const spokenOf = new Set(recalled.map(({ lineage }) => lineage));
+  const known = new Set(looked.map(lineageKey));
+  const more = recalled.filter((word) => !known.has(lineageKey(word)) && known.add(lineageKey(word)));
+  const spokenOf = new Set(recalled.map(lineageKey));
   // Those that are named met something new: most are candidates, and what they met tells without another question.
-  const isWanted = (lineage: string, values: readonly Met[]) =>
-    subjects === null || spokenOf.has(lineage) || isCandidate(lineage, values, bounds);
+  const isWanted = ({ own }: Looked) =>
+    subjects === null || spokenOf.has(lineageKey(own)) || isCandidate(own, own.values, bounds);
   // What a predecessor did later in the day was not known when the day began.
   const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
-  const asSaid = ({ lineage, values }: Looked['own']) =>
-    valuesAsSaid(values, feedback.ofLineage.get(lineage) ?? [], again);
-  return [...looked, ...(await lookUp(reads, more, successions))]
-    .filter(({ lineage, own }) => isWanted(lineage, own.values))
-    .map(({ owner, lineage, own, past }) => {
-      const values = grouped(inheritValues(asSaid(own), past.flatMap(asSaid), day), (value) => value.facet);
-      return {
-        owner,
-        lineage,
-        inheritedFrom: past.map((one) => one.lineage),
-        values: Object.fromEntries(
-          FACETS.map((facet) => [facet, withoutEgress(values.get(facet) ?? [])]),
-        ) as unknown as Record<Facet, OwnValue[]>,
-      };
-    });
+  const asSaid = (one: Looked['own']) => valuesAsSaid(one.values, feedback.ofLineage.get(lineageKey(one)) ?? [], again);
+  return [...looked, ...(await lookUp(reads, more, successions))].filter(isWanted).map(({ own, past }) => {
+    const { owner, lineage } = own;
+    const values = grouped(inheritValues(asSaid(own), past.flatMap(asSaid), day), (value) => value.facet);
+    return {
+      owner,
+      lineage,
+      inheritedFrom: past.map((one) => one.lineage),
+      values: Object.fromEntries(
+        FACETS.map((facet) => [facet, withoutEgress(values.get(facet) ?? [])]),
+      ) as unknown as Record<Facet, OwnValue[]>,
+    };
+  });
 });
 
 /** Looked is what a lineage met, and each of those that it took over from, as the store has it. */
-interface Looked extends Candidate {
-  readonly own: { readonly lineage: string; readonly values: readonly (OwnValue & { readonly lineage: string })[] };
+interface Looked extends Lineage {
+  readonly own: Lineage & { readonly values: readonly (OwnValue & Lineage)[] };
   readonly past: readonly Looked['own'][];
 }
 
-async function lookUp(reads: Reads, of: readonly Candidate[], successions: Successions): Promise<Looked[]> {
+async function lookUp(reads: Reads, of: readonly Lineage[], successions: Successions): Promise<Looked[]> {
   const found: Looked[] = [];
   for (let i = 0; i < of.length; i += SLICE_LINEAGES) {
     const slice = of.slice(i, i + SLICE_LINEAGES);
-    const inherits = new Map(slice.map(({ lineage }) => [lineage, predecessorsOf(successions, lineage)]));
-    const met = grouped(await reads.read(metValues, lineageParams(slice, inherits)), (value) => value.lineage);
-    const metBy = (lineage: string) => ({ lineage, values: met.get(lineage) ?? [] });
-    for (const { owner, lineage } of slice)
-      found.push({ owner, lineage, own: metBy(lineage), past: (inherits.get(lineage) ?? []).map(metBy) });
+    const asked = slice.map((one) => ({ ...one, inheritedFrom: predecessorsOf(successions, one) }));
+    const met = grouped(await reads.read(metValues, lineageParams(asked)), lineageKey);
+    for (const { owner, lineage, inheritedFrom } of asked) {
+      const metBy = (one: string) => {
+        const id = { owner, lineage: one };
+        return { ...id, values: met.get(lineageKey(id)) ?? [] };
+      };
+      found.push({ owner, lineage, own: metBy(lineage), past: inheritedFrom.map(metBy) });
+    }
   }
   return found;
 }
 
-function lineageParams(of: readonly Candidate[], inherits: ReadonlyMap<string, readonly string[]>): LineageParams {
+function lineageParams(of: readonly Pick<MetFacts, 'owner' | 'lineage' | 'inheritedFrom'>[]): LineageParams {
   return {
     owners: [...new Set(of.map(({ owner }) => owner))],
-    lineages: [...new Set(of.flatMap(({ lineage }) => [lineage, ...(inherits.get(lineage) ?? [])]))],
+    lineages: [...new Set(of.flatMap(({ lineage, inheritedFrom }) => [lineage, ...inheritedFrom]))],
   };
 }
 
@@ -296,8 +296,8 @@ async function addPeers(reads: Reads, scope: Scope, met: readonly MetFacts[]): P
     feedbackFor(reads, scope),
     fleetAt(reads, scope.within.from, scope.now),
   ]);
-  const params = lineageParams(met, new Map(met.map(({ lineage, inheritedFrom }) => [lineage, inheritedFrom])));
-  const wordsOf = (lineage: string) => feedback.ofLineage.get(lineage) ?? [];
+  const params = lineageParams(met);
+  const wordsOf = (one: Lineage) => feedback.ofLineage.get(lineageKey(one)) ?? [];
   const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
   // The day before is asked about too: a walk is judged by all that it met.
   const since = scope.within.from - OPEN_MS - DAY_MS;
@@ -313,23 +313,22 @@ async function addPeers(reads: Reads, scope: Scope, met: readonly MetFacts[]): P
     reads.read(activity, params),
     reads.read(ownerLineages, { owners: params.owners }),
   ]);
-  const peersOf = new Map(peerRows.map((row) => [`${row.facet}\n${row.lineage}\n${row.value}`, row]));
+  const peersOf = new Map(peerRows.map((row) => [valueKey(row), row]));
   const activeOf = new Map(
     active.map((row) => [
-      row.lineage,
-      activityAsSaid(row, [...wordsOf(row.lineage), ...(feedback.trips.get(row.lineage) ?? [])]),
+      lineageKey(row),
+      activityAsSaid(row, [...wordsOf(row), ...(feedback.trips.get(lineageKey(row)) ?? [])]),
     ]),
   );
   const lineagesOf = grouped(lineages, (row) => row.owner);
   const idle = { hours: [], calls: [] };
   return met.map(({ owner, lineage, inheritedFrom, values }) => {
-    const used = inheritActivity(
-      activeOf.get(lineage) ?? idle,
-      inheritedFrom.map((one) => activeOf.get(one) ?? idle),
-      day,
+    const [own, ...past] = [lineage, ...inheritedFrom].map(
+      (one) => activeOf.get(lineageKey({ owner, lineage: one })) ?? idle,
     );
+    const used = inheritActivity(own ?? idle, past, day);
     const withPeers = (value: OwnValue): MetValue => {
-      const known = peersOf.get(`${value.facet}\n${lineage}\n${value.value}`);
+      const known = peersOf.get(valueKey({ owner, lineage, facet: value.facet, value: value.value }));
       return {
         ...value,
         peersBefore: known?.peersBefore ?? 0,
@@ -339,7 +338,7 @@ async function addPeers(reads: Reads, scope: Scope, met: readonly MetFacts[]): P
       };
     };
     const family = lineagesOf.get(owner) ?? [];
-    const own = new Set([lineage, ...inheritedFrom]);
+    const itself = new Set([lineage, ...inheritedFrom]);
     return {
       owner,
       lineage,
@@ -350,11 +349,11 @@ async function addPeers(reads: Reads, scope: Scope, met: readonly MetFacts[]): P
       >,
       activeHours: used.hours,
       hourlyCalls: used.calls,
-      peersSince: family.filter((row) => !own.has(row.lineage)).map((row) => row.tokens[0]?.since ?? 0),
+      peersSince: family.filter((row) => !itself.has(row.lineage)).map((row) => row.tokens[0]?.since ?? 0),
       fleetPeers: fleet.lineages,
       priors: fleet.priors,
       inheritedFrom,
-      spoken: [lineage, ...inheritedFrom].some((one) => wordsOf(one).length > 0),
+      spoken: [...itself].some((one) => wordsOf({ owner, lineage: one }).length > 0),
     };
   });
 }
@@ -369,7 +368,7 @@ function withoutEgress<T extends { readonly facet: Facet; readonly value: string
 
 const PLACE_FACETS: ReadonlySet<Facet> = new Set(['country', 'network', 'kind']);
 
-type FreshValue = Pick<OwnValue, 'facet' | 'value' | 'met'> & Candidate;
+type FreshValue = Pick<OwnValue, 'facet' | 'value' | 'met'> & Lineage;
 
 async function askPeers(reads: Reads, fresh: readonly FreshValue[], feedback: Feedback) {
   const malicious = feedback.words.filter(({ verdict }) => verdict === 'malicious');
@@ -391,6 +390,7 @@ async function askPeers(reads: Reads, fresh: readonly FreshValue[], feedback: Fe
       values: asked.map(({ value }) => value),
       mets: asked.map(({ met }) => met),
       leftFacets: left.map(({ facet }) => facet),
+      leftOwners: left.map(({ owner }) => owner),
       leftLineages: left.map(({ lineage }) => lineage),
       leftValues: left.map(({ value }) => value),
     });

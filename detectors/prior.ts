@@ -1,6 +1,7 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, KNOWN_AFTER_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
+import { type Lineage, lineageKey } from './lineage.ts';
 import { fitGamma, type Gamma } from './statistics.ts';
 import { inferSuccessions, type Successions } from './succession.ts';
 
@@ -18,14 +19,13 @@ export interface Prior {
 
 const fleetSize = defineQuery<{ before: number }, number>(
   'fleet_size',
-  'SELECT uniq(lineage) AS lineages FROM rollup_tokens WHERE first_seen < fromUnixTimestamp64Milli({before:Int64})',
+  'SELECT uniq(owner, lineage) AS lineages FROM rollup_tokens WHERE first_seen < fromUnixTimestamp64Milli({before:Int64})',
   (raw) => num(raw.lineages),
 );
 
 /** FleetMember is how many new values of a facet a known lineage met. */
-interface FleetMember {
+interface FleetMember extends Lineage {
   readonly facet: Facet;
-  readonly lineage: string;
   /** Values met after the first day, */
   readonly later: number;
   /** and on it, the very first among them. */
@@ -35,21 +35,22 @@ interface FleetMember {
 /** What each known lineage of a sample met before `before`, by facet: one row a lineage and facet. */
 const fleetNovelty = defineQuery<{ before: number; knownBefore: number; every: number }, FleetMember>(
   'fleet_novelty',
-  `SELECT facet, lineage, arrayMin(mets) AS first, arrayCount(met -> met > first + ${DAY_MS}, mets) AS later, length(mets) - later AS early
+  `SELECT facet, owner, lineage, arrayMin(mets) AS first, arrayCount(met -> met > first + ${DAY_MS}, mets) AS later, length(mets) - later AS early
    FROM (
-     SELECT facet, lineage, groupArray(met) AS mets
+     SELECT facet, owner, lineage, groupArray(met) AS mets
      FROM (
-       SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
+       SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
        FROM rollup_facets
        WHERE cityHash64(lineage) % {every:UInt32} = 0
-       GROUP BY facet, lineage, value
+       GROUP BY facet, owner, lineage, value
        HAVING met < {before:Int64}
      )
-     GROUP BY facet, lineage
+     GROUP BY facet, owner, lineage
    )
    WHERE first < {knownBefore:Int64}`,
   (raw) => ({
     facet: text(raw.facet) as Facet,
+    owner: text(raw.owner),
     lineage: text(raw.lineage),
     later: num(raw.later),
     early: num(raw.early),
@@ -59,17 +60,22 @@ const fleetNovelty = defineQuery<{ before: number; knownBefore: number; every: n
 /** In how many hours each lineage of a sample was active before `before`: on its first day, and since. */
 const fleetActivity = defineQuery<
   { before: number; every: number },
-  { readonly lineage: string; readonly later: number; readonly early: number }
+  Lineage & { readonly later: number; readonly early: number }
 >(
   'fleet_activity',
-  `SELECT lineage, arrayMin(hours) AS first, arrayCount(hour -> hour > first + ${DAY_MS / 1000}, hours) AS later, length(hours) - later AS early
+  `SELECT owner, lineage, arrayMin(hours) AS first, arrayCount(hour -> hour > first + ${DAY_MS / 1000}, hours) AS later, length(hours) - later AS early
    FROM (
-     SELECT lineage, groupUniqArray(toUnixTimestamp(hour)) AS hours
+     SELECT owner, lineage, groupUniqArray(toUnixTimestamp(hour)) AS hours
      FROM rollup_hours
      WHERE cityHash64(lineage) % {every:UInt32} = 0 AND hour < fromUnixTimestamp64Milli({before:Int64})
-     GROUP BY lineage
+     GROUP BY owner, lineage
    )`,
-  (raw) => ({ lineage: text(raw.lineage), later: num(raw.later), early: num(raw.early) }),
+  (raw) => ({
+    owner: text(raw.owner),
+    lineage: text(raw.lineage),
+    later: num(raw.later),
+    early: num(raw.early),
+  }),
 );
 
 /** Lineages that a prior is fitted on at most. */
@@ -155,9 +161,9 @@ async function fitFleet(reads: Reads, day: number): Promise<Fleet> {
     reads.read(fleetNovelty, { before: day, knownBefore: day - KNOWN_AFTER_MS, every }),
     reads.read(fleetActivity, { before: day, every }),
   ]);
-  const hoursOf = new Map(activity.map((row) => [row.lineage, row]));
-  const habits = members.flatMap(({ facet, lineage, later, early }) => {
-    const hours = hoursOf.get(lineage);
+  const hoursOf = new Map(activity.map((row) => [lineageKey(row), row]));
+  const habits = members.flatMap(({ facet, later, early, ...of }) => {
+    const hours = hoursOf.get(lineageKey(of));
     if (hours === undefined) return [];
     // The very first value is no news to anybody.
     const young = { count: Math.max(0, early - 1), exposure: hours.early };

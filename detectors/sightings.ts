@@ -1,6 +1,7 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
+import type { Lineage } from './lineage.ts';
 
 /** PlaceFacet is where a token can arrive: a country, or a kind of network in a country that it knows. */
 export type PlaceFacet = 'country' | 'kind';
@@ -53,6 +54,7 @@ export function callsBy({ calls, minutes }: Pick<Sighting, 'calls' | 'minutes'>,
  */
 export const sightings = defineQuery<
   {
+    owners: string[];
     lineages: string[];
     facets: string[];
     values: string[];
@@ -61,10 +63,11 @@ export const sightings = defineQuery<
     from: number;
     to: number;
   },
-  Omit<Sighting, 'moved'> & { lineage: string }
+  Omit<Sighting, 'moved'> & Lineage
 >(
   'geo_sightings',
   `SELECT
+     fresh.owner AS owner,
      fresh.lineage AS lineage,
      fresh.facet AS facet,
      fresh.value AS value,
@@ -75,19 +78,21 @@ export const sightings = defineQuery<
      minIf(toUnixTimestamp64Milli(call.time), if(fresh.facet = 'kind', call.kind, call.place) NOT IN ('', fresh.value) AND NOT has(fresh.strange, if(fresh.facet = 'kind', call.kind, call.place))) AS home_after,
      arrayCount(at -> at <= home_after, groupArrayIf(toUnixTimestamp64Milli(call.time), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value)) AS until_home
    FROM (
-     SELECT pair.1 AS lineage, pair.2 AS facet, pair.3 AS value, pair.4 AS met, pair.5 AS strange
-     FROM (SELECT arrayJoin(arrayZip({lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {mets:Array(Int64)}, {strange:Array(Array(String))})) AS pair)
+     SELECT pair.1 AS owner, pair.2 AS lineage, pair.3 AS facet, pair.4 AS value, pair.5 AS met, pair.6 AS strange
+     FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {mets:Array(Int64)}, {strange:Array(Array(String))})) AS pair)
    ) AS fresh
    INNER JOIN (
-     SELECT lineage, time, ip, toString(endpoint) AS endpoint, status, toString(country) AS country, asn, toString(user_agent) AS user_agent,
+     SELECT owner, lineage, time, ip, toString(endpoint) AS endpoint, status, toString(country) AS country, asn, toString(user_agent) AS user_agent,
        if(network_kind = 'egress', 'egress', country) AS place, if(network_kind = '' AND asn != 0, 'other', toString(network_kind)) AS kind
      FROM events
-     WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64}) AND lineage IN {lineages:Array(String)}
-     LIMIT 1 BY id
-   ) AS call ON call.lineage = fresh.lineage
+     WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+       AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+     LIMIT 1 BY owner, lineage, id
+   ) AS call ON call.owner = fresh.owner AND call.lineage = fresh.lineage
    WHERE toUnixTimestamp64Milli(call.time) >= fresh.met AND toUnixTimestamp64Milli(call.time) <= fresh.met + ${OPEN_MS}
-   GROUP BY fresh.lineage, fresh.facet, fresh.value`,
+   GROUP BY fresh.owner, fresh.lineage, fresh.facet, fresh.value`,
   (raw) => ({
+    owner: text(raw.owner),
     lineage: text(raw.lineage),
     facet: text(raw.facet) as PlaceFacet,
     value: text(raw.value),

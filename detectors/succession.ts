@@ -1,17 +1,16 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, learningState, VOCABULARY_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
+import { type Lineage, lineageKey } from './lineage.ts';
 
 /** Succession says that a lineage took over another one's habits without having been declared its replacement. */
-export interface Succession {
-  readonly owner: string;
-  readonly lineage: string;
+export interface Succession extends Lineage {
   readonly predecessor: string;
   /** First call of the lineage, epoch milliseconds. */
   readonly since: number;
 }
 
-/** Successions are what was inferred at the start of a day, by the lineage that took over. */
+/** Successions are what was inferred at the start of a day, by lineageKey of the one that took over. */
 export type Successions = ReadonlyMap<string, Succession>;
 
 /** A lineage that began within this time may have taken over from another. */
@@ -43,9 +42,7 @@ interface Pair extends Succession {
 }
 
 /** Use is when a lineage was used first and last. Epoch milliseconds. */
-interface Use {
-  readonly owner: string;
-  readonly lineage: string;
+interface Use extends Lineage {
   readonly first: number;
   readonly last: number;
 }
@@ -86,13 +83,13 @@ const pasts = defineQuery<{ owners: string[]; before: number; since: number }, U
 );
 
 /** The last hour before the day in which lineages were used that are used since. */
-const lastHours = defineQuery<LineageParams, { lineage: string; hour: number }>(
+const lastHours = defineQuery<LineageParams, Lineage & { hour: number }>(
   'succession_last_hours',
-  `SELECT lineage, toUnixTimestamp(max(hour)) AS last
+  `SELECT owner, lineage, toUnixTimestamp(max(hour)) AS last
    FROM rollup_hours
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND hour < fromUnixTimestamp64Milli({day:Int64})
-   GROUP BY lineage`,
-  (raw) => ({ lineage: text(raw.lineage), hour: num(raw.last) * 1000 }),
+   GROUP BY owner, lineage`,
+  (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage), hour: num(raw.last) * 1000 }),
 );
 
 /**
@@ -111,11 +108,13 @@ async function handovers(reads: Reads, day: number): Promise<Pair[]> {
     before: latest - KNOWN_AFTER_MS,
     since: earliest - GAP_MS,
   });
-  const owners = new Map(used.filter(({ last }) => last >= day).map(({ owner, lineage }) => [lineage, owner]));
-  const heard = await sliced([...owners.keys()], owners, (params) => reads.read(lastHours, { ...params, day }));
-  const lastHourOf = new Map(heard.map(({ lineage, hour }) => [lineage, hour]));
-  const silentFrom = ({ lineage, last }: Use) =>
-    last < day ? Math.floor(last / HOUR_MS) * HOUR_MS : (lastHourOf.get(lineage) ?? Number.NEGATIVE_INFINITY);
+  const since = used.filter(({ last }) => last >= day);
+  const heard = await sliced(since, (params) => reads.read(lastHours, { ...params, day }));
+  const lastHourOf = new Map(heard.map((row) => [lineageKey(row), row.hour]));
+  const silentFrom = (use: Use) =>
+    use.last < day
+      ? Math.floor(use.last / HOUR_MS) * HOUR_MS
+      : (lastHourOf.get(lineageKey(use)) ?? Number.NEGATIVE_INFINITY);
   const pastsOf = new Map<string, (Use & { readonly silentFrom: number })[]>();
   for (const past of used) {
     const list = pastsOf.get(past.owner) ?? [];
@@ -143,15 +142,16 @@ export interface Habit {
 
 type LineageParams = Record<string, unknown> & { owners: string[]; lineages: string[]; day: number };
 
-const habitsOf = defineQuery<LineageParams, Habit & { lineage: string }>(
+const habitsOf = defineQuery<LineageParams, Habit & Lineage>(
   'succession_habits',
-  `SELECT facet, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls
+  `SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
-   GROUP BY facet, lineage, value
+   GROUP BY facet, owner, lineage, value
    HAVING met < {day:Int64}`,
   (raw) => ({
     facet: text(raw.facet),
+    owner: text(raw.owner),
     lineage: text(raw.lineage),
     value: text(raw.value),
     met: num(raw.met),
@@ -160,13 +160,17 @@ const habitsOf = defineQuery<LineageParams, Habit & { lineage: string }>(
 );
 
 /** The hours in which lineages were used before the day. */
-const hoursOf = defineQuery<LineageParams, { lineage: string; hours: number[] }>(
+const hoursOf = defineQuery<LineageParams, Lineage & { hours: number[] }>(
   'succession_hours',
-  `SELECT lineage, arraySort(groupUniqArray(toUnixTimestamp(hour))) AS hours
+  `SELECT owner, lineage, arraySort(groupUniqArray(toUnixTimestamp(hour))) AS hours
    FROM rollup_hours
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND hour < fromUnixTimestamp64Milli({day:Int64})
-   GROUP BY lineage`,
-  (raw) => ({ lineage: text(raw.lineage), hours: (raw.hours as unknown[]).map((hour) => num(hour) * 1000) }),
+   GROUP BY owner, lineage`,
+  (raw) => ({
+    owner: text(raw.owner),
+    lineage: text(raw.lineage),
+    hours: (raw.hours as unknown[]).map((hour) => num(hour) * 1000),
+  }),
 );
 
 /** takesOver tells whether what a lineage met on its first day are a predecessor's habits: its clients, networks, countries and endpoints. */
@@ -209,47 +213,59 @@ export function usualPause(hours: readonly number[]): number {
 export async function inferSuccessions(reads: Reads, day: number): Promise<Successions> {
   const pairs = await handovers(reads, day);
   if (pairs.length === 0) return new Map();
-  const owners = new Map(pairs.flatMap((pair) => [pair.lineage, pair.predecessor].map((one) => [one, pair.owner])));
   const habits = new Map<string, Habit[]>();
-  for (const habit of await sliced([...owners.keys()], owners, (params) => reads.read(habitsOf, { ...params, day }))) {
-    const list = habits.get(habit.lineage);
-    if (list === undefined) habits.set(habit.lineage, [habit]);
+  const both = pairs.flatMap((pair) => [pair, pastOf(pair)]);
+  for (const habit of await sliced(both, (params) => reads.read(habitsOf, { ...params, day }))) {
+    const list = habits.get(lineageKey(habit));
+    if (list === undefined) habits.set(lineageKey(habit), [habit]);
     else list.push(habit);
   }
-  const alike = pairs.filter(({ lineage, predecessor, since }) =>
-    takesOver(habits.get(lineage) ?? [], habits.get(predecessor) ?? [], since),
+  const alike = pairs.filter((pair) =>
+    takesOver(habits.get(lineageKey(pair)) ?? [], habits.get(lineageKey(pastOf(pair))) ?? [], pair.since),
   );
-  const pasts = [...new Set(alike.map(({ predecessor }) => predecessor))];
-  const hours = await sliced(pasts, owners, (params) => reads.read(hoursOf, { ...params, day }));
+  const hours = await sliced(alike.map(pastOf), (params) => reads.read(hoursOf, { ...params, day }));
   // Only a known one has habits to take over.
   const known = hours.filter((row) => learningState(row.hours, day) === 'known');
-  const pauseOf = new Map(known.map((row) => [row.lineage, usualPause(row.hours)]));
+  const pauseOf = new Map(known.map((row) => [lineageKey(row), usualPause(row.hours)]));
   const found = new Map<string, Succession | null>();
-  for (const { owner, lineage, predecessor, since, silentFrom } of alike) {
+  for (const pair of alike) {
+    const { owner, lineage, predecessor, since, silentFrom } = pair;
+    const key = lineageKey(pair);
     // Silence says something only once it is longer than this predecessor's usual pauses.
-    if (day - silentFrom - HOUR_MS < (pauseOf.get(predecessor) ?? Number.POSITIVE_INFINITY)) continue;
-    found.set(lineage, found.has(lineage) ? null : { owner, lineage, predecessor, since });
+    if (day - silentFrom - HOUR_MS < (pauseOf.get(lineageKey(pastOf(pair))) ?? Number.POSITIVE_INFINITY)) continue;
+    found.set(key, found.has(key) ? null : { owner, lineage, predecessor, since });
   }
   return new Map([...found].filter((entry): entry is [string, Succession] => entry[1] !== null));
 }
 
-async function sliced<R>(
-  lineages: readonly string[],
-  owners: ReadonlyMap<string, string>,
+/** pastOf is the lineage that another took over from. */
+function pastOf({ owner, predecessor }: Pick<Succession, 'owner' | 'predecessor'>): Lineage {
+  return { owner, lineage: predecessor };
+}
+
+/** sliced asks about lineages, each once; answers about others of the same names are left out. */
+async function sliced<R extends Lineage>(
+  of: readonly Lineage[],
   ask: (params: { owners: string[]; lineages: string[] }) => Promise<R[]>,
 ): Promise<R[]> {
+  const all = new Map(of.map((one) => [lineageKey(one), one]));
+  const lineages = [...all.values()];
   const rows: R[] = [];
   for (let i = 0; i < lineages.length; i += SLICE) {
     const asked = lineages.slice(i, i + SLICE);
-    rows.push(...(await ask({ owners: [...new Set(asked.map((one) => owners.get(one) ?? ''))], lineages: asked })));
+    const keys = new Set(asked.map(lineageKey));
+    const owners = [...new Set(asked.map(({ owner }) => owner))];
+    const answers = await ask({ owners, lineages: [...new Set(asked.map(({ lineage }) => lineage))] });
+    rows.push(...answers.filter((row) => keys.has(lineageKey(row))));
   }
   return rows;
 }
 
-/** predecessorsOf are the lineages that a lineage took over from, the nearest first. */
-export function predecessorsOf(successions: Successions, lineage: string): string[] {
+/** predecessorsOf are the lineages, all of one owner, that a lineage took over from, the nearest first. */
+export function predecessorsOf(successions: Successions, { owner, lineage }: Lineage): string[] {
   const found: string[] = [];
-  for (let next = successions.get(lineage); next !== undefined; next = successions.get(next.predecessor)) {
+  const of = (one: string) => successions.get(lineageKey({ owner, lineage: one }));
+  for (let next = of(lineage); next !== undefined; next = of(next.predecessor)) {
     if (found.length === MAX_LINKS || found.includes(next.predecessor) || next.predecessor === lineage) break;
     found.push(next.predecessor);
   }

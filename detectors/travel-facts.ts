@@ -3,6 +3,7 @@ import { DAY_MS } from './baseline.ts';
 import type { Reads, Scope } from './contract.ts';
 import { distanceKm, ROUNDING_KM, type Spot } from './distance.ts';
 import { feedbackFor } from './feedback.ts';
+import { isSame, type Lineage, lineageKey } from './lineage.ts';
 import { cameHonestly, staysForJumps, type Trip, tripsOf } from './trips.ts';
 
 /** Stay is a square degree in which a lineage was heard on one day. Times are epoch milliseconds. */
@@ -225,19 +226,19 @@ export async function travelFacts(reads: Reads, scope: Scope): Promise<TravelFac
     feedbackFor(reads, scope),
     reads.read(staysOf, { from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt], day }),
   ]);
-  const saidOf = (lineage: string) => tripsOf(feedback.trips.get(lineage) ?? []);
+  const saidOf = (one: Lineage) => tripsOf(feedback.trips.get(lineageKey(one)) ?? []);
   const travelled = seen.filter(
-    ({ lineage, stays }) =>
-      !isHabitual(stays, saidOf(lineage), day) &&
+    (one) =>
+      !isHabitual(one.stays, saidOf(one), day) &&
       somePair(
-        stays.filter((stay) => stay.day >= day - DAY_MS),
+        one.stays.filter((stay) => stay.day >= day - DAY_MS),
         (a, b) => tooFast(a, b, FLOOR.km, FLOOR.kmPerHour, ROUNDING_KM),
       ),
   );
-  const honestly = (place: string, since: readonly { lineage: string; at: number }[]): number[] => {
+  const honestly = (owner: string, place: string, since: readonly { lineage: string; at: number }[]): number[] => {
     const [latitude = 0, longitude = 0] = place.split(' ').map(Number);
     return since
-      .filter(({ lineage, at }) => cameHonestly({ latitude, longitude }, at, saidOf(lineage)))
+      .filter(({ lineage, at }) => cameHonestly({ latitude, longitude }, at, saidOf({ owner, lineage })))
       .map(({ at }) => at);
   };
   const facts: TravelFacts[] = [];
@@ -260,8 +261,7 @@ export async function travelFacts(reads: Reads, scope: Scope): Promise<TravelFac
             longitudes: ends.map(({ end }) => Math.round(end.longitude)),
           });
     for (const { owner, lineage, stays } of slice) {
-      const own = <T extends { owner: string; lineage: string }>(row: T) =>
-        row.owner === owner && row.lineage === lineage;
+      const own = (row: Lineage) => isSame(row, { owner, lineage });
       const hops = rows.filter(own).map(({ hop }) => hop);
       if (hops.length === 0) continue;
       facts.push({
@@ -269,8 +269,8 @@ export async function travelFacts(reads: Reads, scope: Scope): Promise<TravelFac
         lineage,
         stays,
         hops,
-        peers: new Map(peers.filter(own).map(({ place, since }) => [place, honestly(place, since)])),
-        trips: saidOf(lineage),
+        peers: new Map(peers.filter(own).map(({ place, since }) => [place, honestly(owner, place, since)])),
+        trips: saidOf({ owner, lineage }),
       });
     }
   }

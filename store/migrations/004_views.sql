@@ -69,13 +69,14 @@ SELECT
     succession.predecessor AS inferred_from
 FROM
 (
-    SELECT token, lineage, any(owner) AS owner, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls
+    SELECT owner, lineage, token, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(calls) AS calls
     FROM rollup_tokens
-    GROUP BY lineage, token
+    GROUP BY owner, lineage, token
 ) AS used
 LEFT JOIN
 (
     SELECT
+        owner,
         lineage,
         min(hour) AS first_hour,
         arraySort(groupUniqArray(toDate(hour))) AS days,
@@ -84,27 +85,28 @@ LEFT JOIN
         -- A date that never comes stands for a baseline that still lacks days of use.
         if(active_days < 3, toDateTime('2106-01-01 00:00:00', 'UTC'), greatest(first_hour + INTERVAL 5 DAY, toDateTime(days[3], 'UTC'))) AS known_since
     FROM rollup_hours
-    GROUP BY lineage
-) AS history ON used.lineage = history.lineage
+    GROUP BY owner, lineage
+) AS history ON used.owner = history.owner AND used.lineage = history.lineage
 LEFT JOIN
 (
-    SELECT lineage, argMax(predecessor, as_of) AS predecessor, min(as_of) AS first_day
+    SELECT owner, lineage, argMax(predecessor, as_of) AS predecessor, min(as_of) AS first_day
     FROM successions
     WHERE lineage != ''
-    GROUP BY lineage
+    GROUP BY owner, lineage
     HAVING max(as_of) = (SELECT max(as_of) FROM successions)
-) AS succession ON used.lineage = succession.lineage
+) AS succession ON used.owner = succession.owner AND used.lineage = succession.lineage
 LEFT JOIN
 (
     SELECT
+        owner,
         token,
         minIf(toNullable(time), action IN ('issued', 'rotated')) AS issued_at,
         maxIf(toNullable(time), action IN ('revoked', 'expired')) AS revoked_at,
         max(expires_at) AS expires_at,
         max(replaces) AS replaces
     FROM lifecycle
-    GROUP BY token
-) AS life ON used.token = life.token;
+    GROUP BY owner, token
+) AS life ON used.owner = life.owner AND used.token = life.token;
 
 CREATE VIEW IF NOT EXISTS alerts AS
 SELECT

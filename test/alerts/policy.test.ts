@@ -28,6 +28,12 @@ describe('folding detections into alerts', () => {
     expect(alert.subject).toEqual({ token: 'tok_new', lineage: 'tok_9f2', owner: 'acme' });
   });
 
+  it('keeps tokens of two owners apart that have the same id', () => {
+    const theirs = detection({ id: 'det_9', subject: { token: 'tok_9f2', lineage: 'tok_9f2', owner: 'globex' } });
+    const owners = foldDetections([detection(), theirs]).map(({ subject }) => subject.owner);
+    expect(owners.sort()).toEqual(['acme', 'globex']);
+  });
+
   it('keeps an owner and its tokens apart', () => {
     expect(foldDetections([detection(), ownerDetection()])).toHaveLength(2);
     const owner = alertOf(ownerDetection());

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { candidates, isCandidate, type Met } from '../../detectors/candidates.ts';
+import { lineageKey } from '../../detectors/lineage.ts';
 import type { Facet } from '../../detectors/prior.ts';
 import type { Store } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
@@ -53,11 +54,13 @@ test('the function and the query name the same candidates', async () => {
   const bounds = {
     fresh: NOW - HOUR,
     knownBefore: NOW - 5 * DAY,
-    heirs: fleet.flatMap(({ heir }, i) => (heir ? [`t${i}`] : [])),
+    heirs: fleet.flatMap(({ heir }, i) => (heir ? [lineageKey({ owner: 'acme', lineage: `t${i}` })] : [])),
     rush: 12,
   };
   const asked = await store.read(candidates, { ...bounds, from: NOW, to: NOW, receivedAt: [NOW] });
-  const said = fleet.flatMap(({ values }, i) => (isCandidate(`t${i}`, values, bounds) ? [`t${i}`] : []));
+  const said = fleet.flatMap(({ values }, i) =>
+    isCandidate({ owner: 'acme', lineage: `t${i}` }, values, bounds) ? [`t${i}`] : [],
+  );
   expect(asked.map((row) => row.lineage).sort()).toEqual(said.sort());
   // Neither all nor nobody: the sample tells them apart.
   expect(said.length).toBeGreaterThan(fleet.length * 0.2);

@@ -3,7 +3,20 @@ import type { Detection } from '../../core/index.ts';
 import { DETECTORS } from '../../detectors/index.ts';
 import type { Store } from '../../store/index.ts';
 import { openTestStore } from '../kit/store.ts';
-import { ABROAD_IP, type Call, callEvent, cityDatabase, DAY, HOUR, habit, judged, MINUTE, NEARBY_IP } from './kit.ts';
+import {
+  ABROAD_IP,
+  asPrinted,
+  type Call,
+  callEvent,
+  cityDatabase,
+  DAY,
+  HOUR,
+  habit,
+  judged,
+  MINUTE,
+  NEARBY_IP,
+  plain,
+} from './kit.ts';
 
 /** A Monday noon, long ago. */
 const NOW = Date.UTC(2026, 9, 12, 12);
@@ -70,19 +83,6 @@ beforeAll(async () => {
 });
 afterAll(() => store.close());
 
-async function asPrinted(sql: string): Promise<Record<string, unknown>> {
-  const { body } = await store.analyse(sql, { defaultFormat: 'JSONEachRow', maxRows: 1_000, timeoutMs: 10_000 });
-  const rows = body.toString().trim().split('\n');
-  expect(rows).toHaveLength(1);
-  return JSON.parse(rows[0] as string) as Record<string, unknown>;
-}
-
-/** A number is a number, whether the engine quotes it or calls it a truth. */
-function plain(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(plain);
-  return typeof value === 'boolean' || (typeof value === 'string' && /^\d+$/.test(value)) ? Number(value) : value;
-}
-
 describe.each(DETECTORS.map(({ id }) => id))('what %s says', (id) => {
   const found = () => detections.filter(({ detector }) => detector === id);
 
@@ -94,7 +94,7 @@ describe.each(DETECTORS.map(({ id }) => id))('what %s says', (id) => {
 
   it('is what its SQL returns, run as printed', async () => {
     for (const { sql, observed, window } of found()) {
-      const row = await asPrinted(sql);
+      const row = await asPrinted(store, sql);
       const counted = Object.entries(observed).filter(([, value]) => typeof value !== 'string');
       expect(counted.length).toBeGreaterThan(0);
       for (const [key, value] of counted) expect([key, plain(row[key])]).toEqual([key, plain(value)]);

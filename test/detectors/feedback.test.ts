@@ -51,7 +51,7 @@ const anyValue = fc
     calls: fc.integer({ min: 1, max: 100 }),
     firstStatus: fc.constantFrom(200, 404),
   })
-  .map((value) => ({ ...value, lineage: 'tok_1' }));
+  .map((value) => ({ ...value, owner: 'acme', lineage: 'tok_1' }));
 
 const anyValues = fc
   .uniqueArray(anyValue, { selector: valueKey })
@@ -327,7 +327,9 @@ describe('an attacker who teaches', () => {
   it('has taught nothing once what they met is found malicious', () => {
     const words = daily.map((at, i) => word({ value: `GET /v1/poison/${i}`, from: at, to: at, amount: 1 }));
     const said = (facts: NoveltyFacts): NoveltyFacts => {
-      const values = facts.values.endpoint.map((value) => ({ ...value, facet: 'endpoint', lineage: 'tok_1' }));
+      const values = facts.values.endpoint.map((value) => ({
+        ...{ ...value, facet: 'endpoint', owner: 'acme', lineage: 'tok_1' },
+      }));
       const burst = values.filter(({ met: at }) => at >= strike);
       const before = values.filter(({ met: at }) => at < strike);
       return {

@@ -1,12 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLogger, createMetrics } from '../../core/index.ts';
 import { type Detectors, openDetectors } from '../../detectors/index.ts';
-import { fleetAt, renewFleets } from '../../detectors/prior.ts';
+import { type Fleet, fleetAt, renewFleets } from '../../detectors/prior.ts';
 import type { Queues } from '../../queues/index.ts';
 import { encodeUsage, type Store } from '../../store/index.ts';
 import { openTestQueues } from '../kit/redis.ts';
 import { openTestStore, rows } from '../kit/store.ts';
 import { DAY, HOUR } from './kit.ts';
+
+const heirsOf = ({ successions }: Fleet) => [...successions.values()].map(({ lineage }) => lineage);
 
 const TODAY = Date.UTC(2026, 9, 14);
 const TOMORROW = TODAY + DAY;
@@ -64,7 +66,7 @@ describe('the fleet of a day that has not begun', () => {
       calls('tok_0', TOMORROW + HOUR, TOMORROW + 2 * HOUR),
     );
     const early = await fleetAt(store, TOMORROW, clock.at);
-    expect([...early.successions.keys()]).toEqual(['tok_new']);
+    expect(heirsOf(early)).toEqual(['tok_new']);
     expect(await fleetAt(store, TOMORROW, TOMORROW - 1)).toBe(early);
 
     // Before the day ends it is heard again: nobody took over from it.
@@ -72,7 +74,7 @@ describe('the fleet of a day that has not begun', () => {
     await arrived(TOMORROW + 2 * HOUR, calls('tok_0', TOMORROW + 2 * HOUR, TOMORROW + 3 * HOUR));
     // What the detectors kept: asked by a clock of yesterday nothing is looked at anew.
     const fleet = await fleetAt(store, TOMORROW, TODAY);
-    expect([...fleet.successions.keys()]).toEqual([]);
+    expect(heirsOf(fleet)).toEqual([]);
     // One look a day, and what was never so is not written down.
     expect(await fleetAt(store, TOMORROW + 5 * HOUR, clock.at + HOUR)).toBe(fleet);
     expect(await recorded()).toEqual([]);
@@ -83,7 +85,7 @@ describe('the fleet of a day that has not begun', () => {
     const peers = Array.from({ length: 8 }, (_, i) => calls(`tok_peer_${i}`, day - 8 * DAY, day + HOUR));
     await arrived(day + HOUR, ...peers);
     const before = await fleetAt(store, day, clock.at);
-    expect([...before.successions.keys()]).toEqual([]);
+    expect(heirsOf(before)).toEqual([]);
     // The rest of the import: who fell silent the day before, and who began then.
     await arrived(
       day + 2 * HOUR,
@@ -93,7 +95,7 @@ describe('the fleet of a day that has not begun', () => {
     expect(await recorded()).toContainEqual({ lineage: 'tok_heir', predecessor: 'tok_silent' });
     // What is only a little late renews nothing.
     const after = await fleetAt(store, day, clock.at);
-    expect([...after.successions.keys()]).toEqual(['tok_heir']);
+    expect(heirsOf(after)).toEqual(['tok_heir']);
     await arrived(day + 2 * HOUR + 1, calls('tok_peer_0', day - HOUR / 2, day + HOUR));
     expect(await fleetAt(store, day, clock.at)).toBe(after);
 

@@ -68,7 +68,7 @@ export function callEvent({
     status,
     ip,
     user_agent: `${client}/1.0`,
-    id: `${token} ${at} ${path}`,
+    id: `${owner} ${token} ${at} ${path}`,
   };
 }
 
@@ -127,4 +127,18 @@ export async function judged(
   });
   if (result.rejected > 0) throw new Error(`rejected: ${JSON.stringify(result.errors)}`);
   return result;
+}
+
+/** asPrinted runs the SQL of a finding as an analyst would, and returns its one row. */
+export async function asPrinted(store: Store, sql: string): Promise<Record<string, unknown>> {
+  const { body } = await store.analyse(sql, { defaultFormat: 'JSONEachRow', maxRows: 1_000, timeoutMs: 10_000 });
+  const [row, ...more] = body.toString().trim().split('\n');
+  if (row === undefined || more.length > 0) throw new Error(`${more.length + 1} rows of ${sql}`);
+  return JSON.parse(row) as Record<string, unknown>;
+}
+
+/** plain makes a number a number, whether the engine quotes it or calls it a truth. */
+export function plain(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(plain);
+  return typeof value === 'boolean' || (typeof value === 'string' && /^\d+$/.test(value)) ? Number(value) : value;
 }
