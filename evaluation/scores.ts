@@ -1,3 +1,4 @@
+import { median } from 'simple-statistics';
 import { ATTACK_KINDS, type AttackKind } from '../fixtures/index.ts';
 import { binomialAtLeast, type Interval, poissonInterval, quantileOf, wilson } from './intervals.ts';
 import type { AttackOutcome, ScenarioOutcome, Tally } from './outcome.ts';
@@ -122,7 +123,7 @@ export function qualityOf(outcomes: readonly ScenarioOutcome[], tally: (outcome:
 /** delaysOf sums up times to alert. */
 export function delaysOf(delaysMs: readonly (number | null)[]): Delays {
   const known = delaysMs.filter((delay) => delay !== null);
-  return { count: known.length, medianMs: quantileOf(known, 0.5), p90Ms: quantileOf(known, 0.9) };
+  return { count: known.length, medianMs: known.length === 0 ? null : median(known), p90Ms: quantileOf(known, 0.9) };
 }
 
 /** scoresOf is every figure over a set of scenarios. */

@@ -25,9 +25,7 @@ describe('the report', () => {
 
   test('says of a pooled median which kinds do not meet the goal alone, and what of a delay was not judged', () => {
     const notes = delayNotes(scoresOf(SOME)).join('\n');
-    expect(notes).toMatch(
-      /all slow attacks, 2\.0 h, meets .*only because 1 of the 2 caught are enumeration-slow\. Not met alone: churn-drift 72\.2 h/,
-    );
+    expect(notes).toMatch(/all slow attacks, 37\.1 h, misses the goal of 4\.0 h\. Not met alone: churn-drift 72\.2 h/);
     expect(notes).toMatch(/1 of the 1 attacks of kind churn-drift .*by 69\.4 h/);
     expect(notes).not.toContain('all fast');
   });

@@ -20,8 +20,8 @@ test('a kind of attack has its own recall; slow kinds have their own time to ale
   expect(of('combined')?.share).toBe(1);
   expect(of('cron-touch-six')?.share).toBe(0);
   expect(of('dormant-use')?.share).toBeNull();
-  expect(fast).toEqual({ count: 2, medianMs: 1_000, p90Ms: 3_000 });
-  expect(slow).toEqual({ count: 2, medianMs: 7_200_000, p90Ms: 260_000_000 });
+  expect(fast).toEqual({ count: 2, medianMs: 2_000, p90Ms: 3_000 });
+  expect(slow).toEqual({ count: 2, medianMs: 133_600_000, p90Ms: 260_000_000 });
 });
 
 test('of a delay the detectors’ own part is what comes after the attack could be told and was judged', () => {
