@@ -13,7 +13,7 @@ import {
   TokenwatchError,
 } from '../core/index.ts';
 import { openJudge, scopeOf } from '../detectors/index.ts';
-import { formatNamed, type LineError, openIngest } from '../ingest/index.ts';
+import { addCounts, formatNamed, type LineCounts, type LineError, NO_LINES, openIngest } from '../ingest/index.ts';
 import { type BatchEntry, createMemoryQueues } from '../queues/index.ts';
 import type { Store, TableName } from '../store/index.ts';
 
@@ -27,13 +27,10 @@ export interface BacktestProgress {
 }
 
 /** BacktestResult is what would have been paged, and what was read. */
-export interface BacktestResult {
+export interface BacktestResult extends Omit<LineCounts, 'errors'> {
   /** The last state of every alert, by opening time; also those too weak to page. */
   readonly alerts: readonly Alert[];
   readonly detections: readonly Detection[];
-  readonly accepted: number;
-  readonly rejected: number;
-  readonly skipped: number;
   readonly errors: readonly (LineError & { readonly file: string })[];
   /** First and last event time, epoch milliseconds; null without events. */
   readonly span: readonly [from: number, to: number] | null;
@@ -88,7 +85,7 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
   });
   const bytesTotal = sizes.includes(null) ? null : sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
   let bytesRead = 0;
-  let [accepted, rejected, skipped] = [0, 0, 0];
+  let counts = NO_LINES;
   const errors: (LineError & { file: string })[] = [];
   try {
     for (const file of options.files) {
@@ -104,9 +101,7 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
         format: options.format === 'auto' ? null : formatNamed(options.format),
         sender: basename(file),
       });
-      accepted += outcome.accepted;
-      rejected += outcome.rejected;
-      skipped += outcome.skipped;
+      counts = addCounts(counts, outcome);
       errors.push(...outcome.errors.map((error) => ({ ...error, file })));
       if (outcome.failure !== null) throw outcome.failure;
     }
@@ -119,7 +114,7 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
   options.onProgress({ bytesRead, bytesTotal, events: blocks.rows(), detections: found.size });
   const detections = [...found.values()];
   const alerts = await findIssued(store, foldDetections(detections));
-  return { alerts, detections, accepted, rejected, skipped, errors, span };
+  return { ...counts, alerts, detections, errors, span };
 }
 
 async function sizeOf(file: string): Promise<number | null> {

@@ -17,7 +17,7 @@ import { type BacktestResult, runBacktest } from './backtest-run.ts';
 import { CONFIG_OPTION, type Command, configOf, textOption, usageError } from './command.ts';
 import { DETECTOR_PARAMS } from './detector-params.ts';
 import { createProgress } from './ui/progress.ts';
-import { duration, plain, table, thousands } from './ui/words.ts';
+import { duration, plain, skippedWords, table, thousands } from './ui/words.ts';
 
 const SHOWN_ERRORS = 10;
 const SHOWN_SUBJECTS = 10;
@@ -86,9 +86,9 @@ export function backtestReport(result: BacktestResult, elapsedMs: number): strin
   const { accepted, rejected, skipped, span } = result;
   const paged = result.alerts.filter((alert) => PAGING_SEVERITIES.includes(alert.severity));
   const quiet = result.alerts.length - paged.length;
-  const counts = [`${plural(accepted, 'line')} read`];
+  const counts = [`${plural(accepted + rejected + skipped, 'line')} read`];
   if (rejected > 0) counts.push(`${thousands(rejected)} rejected`);
-  if (skipped > 0) counts.push(`${thousands(skipped)} skipped (they name no token)`);
+  if (skipped > 0) counts.push(skippedWords(result));
   const lines = [`${counts.join(', ')} in ${duration(elapsedMs)}`];
   for (const { file, line, code, message } of result.errors.slice(0, SHOWN_ERRORS))
     lines.push(`  ${file}:${line}: ${message} (${code})`);

@@ -3,7 +3,7 @@ import { FORMATS, type ImportProgress, type ImportResult, importFiles } from '..
 import { accessKeyOf, apiOf } from './api.ts';
 import { CONFIG_OPTION, type Command, configOf, textOption, URL_OPTION, usageError } from './command.ts';
 import { createProgress } from './ui/progress.ts';
-import { duration, plain, thousands } from './ui/words.ts';
+import { duration, plain, skippedWords, thousands } from './ui/words.ts';
 
 const SHOWN_ERRORS = 10;
 
@@ -52,7 +52,7 @@ export const importCommand: Command = {
 export function importReport(result: ImportResult): string {
   const { accepted, rejected, skipped, lines, seconds, errors } = result;
   const counts = [`${thousands(accepted)} accepted`, `${thousands(rejected)} rejected`];
-  if (skipped > 0) counts.push(`${thousands(skipped)} skipped (they name no token)`);
+  if (skipped > 0) counts.push(skippedWords(result));
   const report = [`${plural(lines, 'line')} in ${duration(seconds * 1000)}: ${counts.join(', ')}`];
   for (const { file, line, code, message } of errors.slice(0, SHOWN_ERRORS))
     report.push(`  ${file}:${line}: ${message} (${code})`);

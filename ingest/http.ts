@@ -4,7 +4,7 @@ import { type Authenticate, errorText, type Logger, TokenwatchError } from '../c
 import { FORMATS, formatNamed, type LogFormat } from './formats/index.ts';
 import type { IngestMetrics } from './metrics.ts';
 import type { IngestOutcome, Pipeline } from './pipeline.ts';
-import type { LineCounts } from './result.ts';
+import type { LineCounts, SkippedBy } from './result.ts';
 
 /** Seconds after which a sender is asked to come again. */
 const RETRY_AFTER_S = 5;
@@ -26,7 +26,8 @@ export interface RoutesContext {
 }
 
 /** IngestAnswer is the body of every answer to `POST /v1/events`: what was stored, and what was wrong when something was. */
-export interface IngestAnswer extends LineCounts {
+export interface IngestAnswer extends Omit<LineCounts, 'skippedBy'> {
+  readonly skipped_by?: SkippedBy;
   readonly duplicate?: true;
   readonly error?: { readonly code: string; readonly message: string; readonly fix: string };
 }
@@ -131,8 +132,9 @@ export async function registerRoutes(app: FastifyInstance, context: RoutesContex
   }
 
   function answerOf(reply: FastifyReply, outcome: IngestOutcome): IngestAnswer {
-    const { failure, duplicate, accepted, rejected, skipped, errors } = outcome;
-    const counts = { accepted, rejected, skipped, errors };
+    const { failure, duplicate, accepted, rejected, skipped, skippedBy, errors } = outcome;
+    const by = skippedBy === undefined ? {} : { skipped_by: skippedBy };
+    const counts = { accepted, rejected, skipped, ...by, errors };
     if (failure !== null) {
       const error = { code: failure.code, message: failure.message, fix: failure.fix };
       if (failure.code === 'unsupported_encoding') reply.code(415);

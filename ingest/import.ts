@@ -117,8 +117,7 @@ export async function importFiles(options: ImportFileOptions): Promise<ImportRes
       throw fileError(file, error);
     }
   }
-  const { accepted, rejected, skipped } = counts;
-  return { accepted, rejected, skipped, lines, errors, seconds: (clock.now() - startedAt) / 1000 };
+  return { ...counts, lines, errors, seconds: (clock.now() - startedAt) / 1000 };
 }
 
 /** send posts one chunk as NDJSON until it is taken. */
@@ -178,9 +177,9 @@ async function post(
     const cause = (error as Error).cause;
     return { kind: 'later', reason: errorText(cause ?? error), retryAfterMs: null };
   }
-  const { accepted = 0, rejected = 0, skipped = 0, errors = [], error } = answer;
+  const { accepted = 0, rejected = 0, skipped = 0, skipped_by: skippedBy, errors = [], error } = answer;
   if (response.status === 200 || (response.status === 400 && error?.code === 'nothing_usable')) {
-    return { kind: 'taken', counts: { accepted, rejected, skipped, errors } };
+    return { kind: 'taken', counts: { accepted, rejected, skipped, errors, ...(skippedBy && { skippedBy }) } };
   }
   const reason = error?.message ?? `HTTP ${response.status}`;
   if (response.status === 503 || response.status === 502 || response.status === 504 || response.status === 429) {

@@ -25,7 +25,7 @@ export type { IngestAnswer } from './http.ts';
 export { type ImportFileOptions, type ImportProgress, type ImportResult, importFiles } from './import.ts';
 export { type AccessKey, createKeys, FIRST_KEY_FILE, type IssuedKey, type Keys } from './keys.ts';
 export type { IngestOutcome, IngestRequest } from './pipeline.ts';
-export type { LineCounts, LineError } from './result.ts';
+export { addCounts, type LineCounts, type LineError, NO_LINES } from './result.ts';
 
 /** IngestContext is what the receivers of a process are opened with. */
 export interface IngestContext {

@@ -204,6 +204,7 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
                 accepted,
                 rejected: rejections.length,
                 skipped: skippedLines,
+                ...(skippedLines > 0 ? { skippedBy: Object.fromEntries(skipped) } : {}),
                 errors: rejections.slice(0, ERRORS_LIMIT).map(({ line, code, message }) => ({ line, code, message })),
               },
               [...failed.values()],

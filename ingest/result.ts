@@ -1,4 +1,4 @@
-import type { RejectCode } from '../core/index.ts';
+import type { RejectCode, SkipReason } from '../core/index.ts';
 
 /** LineError says what was wrong with one line of a request. */
 export interface LineError {
@@ -8,12 +8,17 @@ export interface LineError {
   readonly message: string;
 }
 
+/** SkippedBy counts skipped lines by their reason. */
+export type SkippedBy = Readonly<Partial<Record<SkipReason, number>>>;
+
 /** LineCounts is what became of the lines of a chunk or a request. */
 export interface LineCounts {
   readonly accepted: number;
   readonly rejected: number;
   /** Well-formed lines that hold nothing for us. */
   readonly skipped: number;
+  /** `skipped` by reason; missing where nothing was skipped. */
+  readonly skippedBy?: SkippedBy;
   /** The first of the rejected lines; `rejected` is the true count. */
   readonly errors: readonly LineError[];
 }
@@ -32,7 +37,16 @@ export function addCounts(a: LineCounts, b: LineCounts): LineCounts {
     rejected: a.rejected + b.rejected,
     skipped: a.skipped + b.skipped,
     errors,
+    ...addSkipped(a.skippedBy, b.skippedBy),
   };
+}
+
+function addSkipped(a: SkippedBy = {}, b: SkippedBy = {}): Pick<LineCounts, 'skippedBy'> {
+  const sum: Partial<Record<SkipReason, number>> = { ...a };
+  for (const [reason, lines] of Object.entries(b)) {
+    sum[reason as SkipReason] = (sum[reason as SkipReason] ?? 0) + lines;
+  }
+  return Object.keys(sum).length === 0 ? {} : { skippedBy: sum };
 }
 
 /** refuseLines moves lines from accepted to rejected: they were fine to their format, but could not be stored. */

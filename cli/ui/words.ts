@@ -1,3 +1,6 @@
+import type { SkipReason } from '../../core/index.ts';
+import type { LineCounts } from '../../ingest/index.ts';
+
 /** thousands writes a whole number with commas: 1234567 is 1,234,567. */
 export function thousands(value: number): string {
   return Math.round(value).toLocaleString('en-US');
@@ -32,4 +35,19 @@ export function table(rows: readonly (readonly string[])[]): string {
 export function plain(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is removed.
   return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
+}
+
+const SKIPPED: Readonly<Record<SkipReason, string>> = {
+  service_call: "made by AWS services on somebody's behalf",
+  no_token: 'without a token',
+  probe: 'that only test the connection',
+};
+
+/** skippedWords says how many lines were passed over, and why: `356 skipped (353 made by AWS services ..., 3 without a token)`. */
+export function skippedWords({ skipped, skippedBy = {} }: Pick<LineCounts, 'skipped' | 'skippedBy'>): string {
+  const reasons = Object.entries(skippedBy)
+    .sort((a, b) => b[1] - a[1])
+    // An instance of another version may know other reasons.
+    .map(([reason, lines]) => `${thousands(lines)} ${SKIPPED[reason as SkipReason] ?? reason}`);
+  return `${thousands(skipped)} skipped${reasons.length === 0 ? '' : ` (${reasons.join(', ')})`}`;
 }

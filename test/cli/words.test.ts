@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { backtestReport } from '../../cli/backtest.ts';
 import { importReport } from '../../cli/import.ts';
 import { withFormat } from '../../cli/sql.ts';
 import { alertReport } from '../../cli/ui/alert-report.ts';
@@ -105,12 +106,30 @@ test('an import ends with what became of every line, and where the refused ones 
     code: 'bad_json' as const,
     message: 'no JSON',
   }));
-  const report = importReport({ accepted: 1_500, rejected: 12, skipped: 3, lines: 1_515, seconds: 2, errors });
+  const report = importReport({
+    accepted: 1_500,
+    rejected: 12,
+    skipped: 3,
+    skippedBy: { no_token: 1, service_call: 2 },
+    lines: 1_515,
+    seconds: 2,
+    errors,
+  });
   const lines = report.trimEnd().split('\n');
-  expect(lines[0]).toBe('1,515 lines in 2.0 s: 1,500 accepted, 12 rejected, 3 skipped (they name no token)');
+  expect(lines[0]).toBe(
+    "1,515 lines in 2.0 s: 1,500 accepted, 12 rejected, 3 skipped (2 made by AWS services on somebody's behalf, 1 without a token)",
+  );
   expect(lines[1]).toBe('  a.log:1: no JSON (bad_json)');
   expect(lines).toHaveLength(12);
   expect(lines[11]).toContain('rejected_events');
+});
+
+test('a backtest counts every line that it read, and says why it passed lines over', () => {
+  const counts = { accepted: 1_500, rejected: 12, skipped: 3, skippedBy: { service_call: 2, no_token: 1 } };
+  const report = backtestReport({ ...counts, alerts: [], detections: [], errors: [], span: null }, 2_000);
+  expect(report.split('\n')[0]).toBe(
+    "1,515 lines read, 12 rejected, 3 skipped (2 made by AWS services on somebody's behalf, 1 without a token) in 2.0 s",
+  );
 });
 
 describe('an alert whose token issued others', () => {

@@ -174,7 +174,10 @@ describe('POST /v1/events', () => {
     const { status, body } = await receiver.post(JSON.stringify({ Records: [record, noKey] }));
     expect({ status, body }).toMatchObject({ status: 200, body: { accepted: 1, rejected: 0, skipped: 1 } });
     const skippedOnly = await receiver.post(JSON.stringify(noKey), { format: 'cloudtrail' });
-    expect({ status: skippedOnly.status, body: skippedOnly.body }).toMatchObject({ status: 200, body: { skipped: 1 } });
+    expect({ status: skippedOnly.status, body: skippedOnly.body }).toMatchObject({
+      status: 200,
+      body: { skipped: 1, skipped_by: { service_call: 1 } },
+    });
     expect(await stored(engines.store, 'AKIAEXAMPLEEXAMPLE01')).toBe(1);
   });
 });

@@ -78,6 +78,19 @@ test('pieces of a file that are alike are all stored, once', async () => {
   }
 });
 
+test('what is skipped is counted by its reason', async () => {
+  const record = (eventID: string, userIdentity: object) => ({
+    ...{ eventVersion: '1.08', eventTime: '2026-11-20T10:00:00Z', eventSource: 's3.amazonaws.com' },
+    ...{ eventName: 'ListBuckets', sourceIPAddress: '203.0.113.5', eventID, userIdentity },
+  });
+  const service = { type: 'AWSService', invokedBy: 'cloudtrail.amazonaws.com' };
+  const records = [record('e-1', service), record('e-2', service), record('e-3', { type: 'IAMUser', userName: 'ben' })];
+  expect(await run([file('skipped.json', JSON.stringify({ Records: records }))])).toMatchObject({
+    ...{ accepted: 0, rejected: 0, skipped: 3 },
+    skippedBy: { service_call: 2, no_token: 1 },
+  });
+});
+
 test('standard input is a file named -', async () => {
   async function* stdin() {
     yield Buffer.from(ndjson([event({ token: 'tok_stdin' })]));

@@ -4,7 +4,7 @@ import { decodeCounts, encodeCounts, NO_LINES } from '../../ingest/result.ts';
 describe('a remembered answer', () => {
   test.each([
     { ...NO_LINES, accepted: 200 },
-    { ...NO_LINES, skipped: 3 },
+    { ...NO_LINES, skipped: 3, skippedBy: { no_token: 3 } },
     { accepted: 1, rejected: 1, skipped: 0, errors: [{ line: 2, code: 'missing_token' as const, message: 'none' }] },
   ])('says the same as the answer itself', (counts) => {
     expect(decodeCounts(encodeCounts(counts))).toEqual(counts);
