@@ -117,7 +117,7 @@ export async function startService(config: Config, options: ServiceOptions = {})
       frameworkErrors: frameworkErrors(log),
       requestTimeout: REQUEST_TIMEOUT_MS,
     });
-    opened.push({ what: 'http', close: () => app.close() });
+    opened.push({ what: 'http', close: (deadlineMs) => withDeadline(app.close(), deadlineMs) });
     const console = openConsole({ ...parts, alerts, keys, version: version() });
     if (roles.includes('console')) console.routes(app, keys.authenticate);
     else console.health(app);

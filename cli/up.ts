@@ -32,9 +32,16 @@ export const up: Command = {
     await ended(io.signal);
     io.err.write('stopping: finishing what is under way\n');
     await service.close();
+    if (service.store.computing()) endNow(io);
     return 0;
   },
 };
+
+/** endNow ends a process whose engine computes a query that nothing can stop: an exit in order would wait for it. */
+function endNow(io: Io): void {
+  io.err.write('stopped, but for a query that cannot be broken off: ending at once\n');
+  process.kill(process.pid, 'SIGKILL');
+}
 
 /** rolesOf is the roles that were asked for, all when none was. */
 export function rolesOf({ options }: Invocation): readonly Role[] {

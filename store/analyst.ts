@@ -29,6 +29,8 @@ export class SqlError extends TokenwatchError {
 /** AnalystConnection is a connection with the product's database in use that serves one query and is closed after it. */
 export interface AnalystConnection {
   readonly client: ClickHouseClient;
+  /** A query can be broken off. The embedded engine computes on, on a thread that its inserts need as well. */
+  readonly abortable: boolean;
   close(): Promise<void>;
 }
 
@@ -37,8 +39,12 @@ export interface AnalystLimits {
   readonly maxMemoryBytes: number;
   readonly maxResultBytes: number;
   readonly maxThreads: number;
+  /** Rows that are computed between two looks at the time limit. */
+  readonly maxBlockRows: number;
   /** Queries at once; the embedded engine shares Node's four worker threads with the inserts. */
   readonly maxRunning: number;
+  /** How long after its time limit a query that does not stop by itself is given up, in milliseconds. */
+  readonly abortAfterMs: number;
   /** Queries that wait for their turn; one more is turned away. */
   readonly maxWaiting: number;
 }
@@ -48,6 +54,9 @@ const LIMITS: AnalystLimits = {
   maxMemoryBytes: 512 * MIB,
   maxResultBytes: 64 * MIB,
   maxThreads: 2,
+  // Half a millisecond a row ends a second after its limit; by the engine's own 65,000 it was half a minute and more.
+  maxBlockRows: 2_048,
+  abortAfterMs: 5_000,
   maxRunning: 2,
   maxWaiting: 20,
 };
@@ -58,6 +67,8 @@ const MAX_SQL_CHARS = 128 * 1024;
 /** Analyst runs people's SQL so that it can read the product's tables and do nothing else. */
 export interface Analyst {
   analyse(sql: string, options: AnalyseOptions): Promise<AnalystResult>;
+  /** computing tells that the engine is at work for an analyst, which it may be longer than somebody waits for it. */
+  computing(): boolean;
 }
 
 /**
@@ -69,22 +80,46 @@ export interface Analyst {
  */
 export function createAnalyst(open: () => Promise<AnalystConnection>, limits: Partial<AnalystLimits> = {}): Analyst {
   const bounds = { ...LIMITS, ...limits };
-  const turn = createTurns(bounds.maxRunning, bounds.maxWaiting);
+  let running = 0;
+  const takeTurn = createTurns(bounds.maxRunning, bounds.maxWaiting);
+  const run = async (sql: string, options: AnalyseOptions) => {
+    const connection = await open();
+    try {
+      return await analyseOn(connection, sql, options, bounds);
+    } finally {
+      await connection.close();
+    }
+  };
   return {
-    analyse: (sql, options) =>
-      turn(async () => {
-        const connection = await open();
-        try {
-          return await analyseOn(connection.client, sql, options, bounds);
-        } finally {
-          await connection.close();
-        }
-      }),
+    computing: () => running > 0,
+    analyse: async (sql, options) => {
+      const endTurn = await takeTurn(options.timeoutMs);
+      running++;
+      // The turn ends with the engine's work, which may be later than the answer.
+      const work = run(sql, options).finally(() => {
+        running--;
+        endTurn();
+      });
+      return inTime(work, options, bounds.abortAfterMs);
+    },
   };
 }
 
+/** inTime gives up waiting for a query that does not end at its time limit. */
+async function inTime<T>(work: Promise<T>, options: AnalyseOptions, abortAfterMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(tookTooLong(options, '159')), options.timeoutMs + abortAfterMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 async function analyseOn(
-  client: ClickHouseClient,
+  { client, abortable }: AnalystConnection,
   sql: string,
   options: AnalyseOptions,
   limits: AnalystLimits,
@@ -98,6 +133,7 @@ async function analyseOn(
     timeout_overflow_mode: 'throw',
     max_memory_usage: String(limits.maxMemoryBytes),
     max_threads: limits.maxThreads,
+    max_block_size: String(limits.maxBlockRows),
     // The engine's own cut; `max_result_rows` would cut only at the end of a block of 65,000.
     limit: String(options.maxRows),
     max_result_bytes: String(limits.maxResultBytes),
@@ -114,7 +150,7 @@ async function analyseOn(
       query: boundedSql(statement),
       query_params: options.params === undefined ? undefined : { ...options.params },
       clickhouse_settings: { ...settings, default_format: format } as ClickHouseSettings,
-      abort_signal: AbortSignal.timeout(options.timeoutMs + ABORT_AFTER_MS),
+      ...(abortable ? { abort_signal: AbortSignal.timeout(options.timeoutMs + limits.abortAfterMs) } : {}),
     }),
     options,
   );
@@ -132,9 +168,6 @@ async function analyseOn(
     truncated: Number(result.summary?.result_rows ?? 0) >= options.maxRows,
   };
 }
-
-/** How long after its time limit an engine that does not stop by itself is given up. */
-const ABORT_AFTER_MS = 5_000;
 
 /** parse lets the engine read the query without running it. */
 async function parse(client: ClickHouseClient, sql: string): Promise<Statement> {
@@ -251,23 +284,41 @@ function tookTooLong(options: AnalyseOptions, code: string): SqlError {
   });
 }
 
-/** createTurns runs at most `running` tasks at once, keeps `waiting` more in line, and turns away the rest. */
-function createTurns(running: number, waiting: number): <T>(task: () => Promise<T>) => Promise<T> {
-  const line: (() => void)[] = [];
+/**
+ * createTurns lets `running` tasks run at once, keeps `waiting` more in line for at most the time they give, and turns away the
+ * rest. What it returns resolves with the function that ends the turn.
+ */
+function createTurns(running: number, waiting: number): (waitMs: number) => Promise<() => void> {
+  const line = new Set<() => void>();
   let free = running;
-  return async (task) => {
-    if (free > 0) free -= 1;
-    else if (line.length >= waiting)
-      throw new TokenwatchError('sql_busy', 'transient', 'Too many queries are waiting already.', {
-        fix: 'Try again in a few seconds.',
-      });
-    else await new Promise<void>((resolve) => line.push(resolve));
-    try {
-      return await task();
-    } finally {
-      const next = line.shift();
-      if (next === undefined) free += 1;
-      else next();
-    }
+  const endTurn = () => {
+    const [next] = line;
+    if (next === undefined) free += 1;
+    else next();
   };
+  return async (waitMs) => {
+    if (free > 0) free -= 1;
+    else if (line.size >= waiting) throw busy('Too many queries are waiting already.');
+    else await inLine(line, waitMs);
+    return endTurn;
+  };
+}
+
+function inLine(line: Set<() => void>, waitMs: number): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    const next = () => {
+      clearTimeout(timer);
+      line.delete(next);
+      resolve();
+    };
+    const timer = setTimeout(() => {
+      line.delete(next);
+      reject(busy('The queries before this one take too long.'));
+    }, waitMs);
+    line.add(next);
+  });
+}
+
+function busy(message: string): TokenwatchError {
+  return new TokenwatchError('sql_busy', 'transient', message, { fix: 'Try again in a few seconds.' });
 }

@@ -44,6 +44,8 @@ export interface Store {
    * Throws `sql_refused` (poison) for anything but a plain read, `sql_failed` (poison) with the engine's code for a broken query.
    */
   analyse(sql: string, options: AnalyseOptions): Promise<AnalystResult>;
+  /** computing tells that an analyst's query still runs in this process's engine, also after it was answered or the store closed. */
+  computing(): boolean;
   /** ping answers when the engine can be reached and written to. */
   ping(): Promise<void>;
   close(): Promise<void>;

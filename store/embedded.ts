@@ -121,7 +121,7 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
     analystConnection: async () => {
       const { client } = connect();
       await client.command({ query: `USE ${database}` });
-      return { client, close: () => client.close() };
+      return { client, abortable: false, close: () => client.close() };
     },
     command: (sql, doing) => pool(({ client }) => attempt(client.command({ query: sql }), doing).then(() => undefined)),
     rows: (sql, params, doing) =>

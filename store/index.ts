@@ -116,6 +116,7 @@ export async function openStore(config: Pick<Config, 'store' | 'dataDir'>, conte
     },
     read: async (query, params) => (await engine.rows(query.sql, params, `running ${query.name}`)).map(query.row),
     analyse: analyst.analyse,
+    computing: () => engine.embedded && analyst.computing(),
     ping: async () => {
       await engine.rows('SELECT 1 AS one', {}, 'checking the store');
     },

@@ -48,7 +48,7 @@ export async function openServer(options: EngineOptions, address: string): Promi
   return {
     embedded: false,
     // Over HTTP settings end with their request: one client serves them all.
-    analystConnection: async () => ({ client: analystClient, close: async () => {} }),
+    analystConnection: async () => ({ client: analystClient, abortable: true, close: async () => {} }),
     command: (sql, doing) => attempt(client.command({ query: sql }), doing).then(() => undefined),
     rows: (sql, params, doing) => attempt(selectRows(client, sql, params), doing),
     insert: (table, columns, lines, token) =>

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -94,3 +94,20 @@ test('up ends in order on a signal, however often a terminal passes it on, and s
   expect(output).toContain('access key     in ');
   expect(output).not.toMatch(/tw_[0-9a-f]{8}_/);
 }, 90_000);
+
+test('up ends also while a query computes that the engine does not stop, with everything else in order', async () => {
+  const { url, child, ended } = await up();
+  // Seconds in every row: the limit on time is looked at between blocks of rows.
+  const text = "repeat('a', 60000) || toString(number), repeat('b', 60000)";
+  const asked = call(url, '/v1/sql', `SELECT sum(levenshteinDistance(${text})) FROM numbers(65000)`);
+  const cut = asked.then(
+    ({ status }) => status,
+    () => 'cut off',
+  );
+  expect((await fetch(`${url}/readyz`)).status).toBe(200);
+  child.kill('SIGTERM');
+  const { output } = await ended;
+  expect(output).toContain('a query that cannot be broken off');
+  expect(await cut).toBe('cut off');
+  expect(existsSync(join(folder, 'data', 'redis', 'redis.sock'))).toBe(false);
+}, 60_000);

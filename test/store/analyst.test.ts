@@ -1,6 +1,6 @@
 import { type ClickHouseClient, type ClickHouseClientConfigOptions, createClient } from '@clickhouse/client';
 import { createChdbConnection } from 'chdb/connection';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createLogger, systemClock } from '../../core/index.ts';
 import { type Analyst, type AnalystConnection, createAnalyst, SqlError } from '../../store/analyst.ts';
 import { openStore } from '../../store/index.ts';
@@ -259,14 +259,14 @@ async function overHttp(): Promise<AnalystConnection> {
     compression: { response: true, request: true },
     log: { level: 127 },
   });
-  return { client, close: () => client.close() };
+  return { client, abortable: true, close: () => client.close() };
 }
 
 async function embedded(): Promise<AnalystConnection> {
   const connection = createChdbConnection({ path: server.dataDir });
   const client = createClient({ connection, log: { level: 127 } } as ClickHouseClientConfigOptions);
   await client.command({ query: 'USE tokenwatch' });
-  return { client, close: () => client.close() };
+  return { client, abortable: false, close: () => client.close() };
 }
 
 describe.each([
@@ -345,6 +345,17 @@ describe.each([
     ).rejects.toMatchObject({ code: 'sql_failed', engineCode: '159', message: 'The query took longer than 0.2 s.' });
   });
 
+  test('the time limit stops a query that is slow in every row too, near its limit', async () => {
+    // All in one block it would be half a minute.
+    const patient = createAnalyst(open, { abortAfterMs: 60_000 });
+    await expect(
+      patient.analyse(
+        "SELECT sum(levenshteinDistance(repeat('a', 2500) || toString(number), repeat('b', 2500))) FROM numbers(65000)",
+        { ...options, timeoutMs: 200 },
+      ),
+    ).rejects.toMatchObject({ engineCode: '159', message: 'The query took longer than 0.2 s.' });
+  }, 20_000);
+
   test('the memory limit stops a large query with a clear error', async () => {
     const small = createAnalyst(open, { maxMemoryBytes: 20 << 20 });
     await expect(
@@ -403,6 +414,35 @@ describe.each([
     expect((results[2] as PromiseRejectedResult).reason).toMatchObject({ code: 'sql_busy', kind: 'transient' });
   });
 });
+
+test('a query that the embedded engine does not stop keeps its turn until it has ended, and others are told to come back', async () => {
+  let open = 0;
+  const analyst = createAnalyst(
+    async () => {
+      const connection = await embedded();
+      open++;
+      return {
+        ...connection,
+        close: async () => {
+          await connection.close();
+          open--;
+        },
+      };
+    },
+    // One block: the engine looks at its limit at the end only.
+    { maxRunning: 1, maxWaiting: 1, maxBlockRows: 65_000, abortAfterMs: 100 },
+  );
+  const options = { defaultFormat: 'TSV', maxRows: 10, timeoutMs: 200 };
+  const slow =
+    "SELECT sum(levenshteinDistance(repeat('a', 2500) || toString(number), repeat('b', 2500))) FROM numbers(4000)";
+  await expect(analyst.analyse(slow, options)).rejects.toMatchObject({
+    message: 'The query took longer than 0.2 s.',
+  });
+  expect([open, analyst.computing()]).toEqual([1, true]);
+  await expect(analyst.analyse('SELECT 1', options)).rejects.toMatchObject({ code: 'sql_busy', kind: 'transient' });
+  await vi.waitFor(() => expect([open, analyst.computing()]).toEqual([0, false]), { timeout: 60_000 });
+  expect((await analyst.analyse('SELECT 1', { ...options, timeoutMs: 10_000 })).body.toString()).toBe('1\n');
+}, 90_000);
 
 test('a function that somebody added to the server is refused', async () => {
   const admin = await overHttp();
