@@ -97,15 +97,21 @@ LEFT JOIN
 ) AS succession ON used.owner = succession.owner AND used.lineage = succession.lineage
 LEFT JOIN
 (
+    -- What an owner's log says is of its own token; what a log says that names no user of the token is of every one of that id.
     SELECT
-        owner,
+        used_by AS owner,
         token,
         minIf(toNullable(time), action IN ('issued', 'rotated')) AS issued_at,
         maxIf(toNullable(time), action IN ('revoked', 'expired')) AS revoked_at,
         max(expires_at) AS expires_at,
         max(replaces) AS replaces
-    FROM lifecycle
-    GROUP BY owner, token
+    FROM
+    (
+        SELECT steps.token AS token, time, action, expires_at, replaces, arrayJoin(if(has(users.owners, steps.owner), [steps.owner], users.owners)) AS used_by
+        FROM lifecycle AS steps
+        INNER JOIN (SELECT token, groupUniqArray(owner) AS owners FROM rollup_tokens GROUP BY token) AS users ON users.token = steps.token
+    )
+    GROUP BY used_by, token
 ) AS life ON used.owner = life.owner AND used.token = life.token;
 
 CREATE VIEW IF NOT EXISTS alerts AS

@@ -109,6 +109,22 @@ describe('a token id that two owners use', () => {
     expect(said).toEqual(['acme', 'globex'].map((owner) => ({ owner, made: made(owner).length })));
   });
 
+  it('is revoked by its own owner, or by a log that names none of them', async () => {
+    const revoked = (id: string, token: string, owner: string) =>
+      `('${id}', '${token}', '${owner}', 'revoked', now64(3))`;
+    await rows(
+      store,
+      `INSERT INTO lifecycle (id, token, owner, action, time)
+       VALUES ${[revoked('1', 'shared', 'globex'), revoked('2', 't2', '')].join(', ')}`,
+    );
+    const said = 'SELECT owner, token FROM tokens WHERE revoked_at IS NOT NULL ORDER BY owner, token';
+    expect(await rows(store, said)).toEqual([
+      { owner: 'acme', token: 't2' },
+      { owner: 'globex', token: 'shared' },
+      { owner: 'globex', token: 't2' },
+    ]);
+  });
+
   it('and what people say of one excuses nothing of the other', async () => {
     const batches = await rows(
       store,
