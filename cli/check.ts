@@ -44,8 +44,12 @@ export const check: Command = {
     if (config !== null) {
       const running = await instanceAt(config);
       say(running === null ? ok('service', `not running at ${baseUrl(config.listen)}; npm start starts it`) : running);
-      await attempt('data', say, async () => [null, checkData(config)]);
-      await attempt('store', say, async () => [null, await checkStore(config, running !== null)]);
+      const folder = await attempt('data', say, async () => {
+        const finding = checkData(config);
+        return [finding, finding];
+      });
+      const usable = folder !== null && folder.state !== 'broken';
+      await attempt('store', say, async () => [null, await checkStore(config, running !== null, usable)]);
       await attempt('queue', say, async () => [null, await checkQueue(config)]);
       await attempt('geo', say, async () => {
         const geo = await openGeo(config.geo);
@@ -168,7 +172,7 @@ function checkData({ dataDir }: Config): Finding {
   return ok('data', `${dataDir}${folder === dataDir ? '' : ' (made on first start)'}`);
 }
 
-async function checkStore(config: Config, running: boolean): Promise<Finding> {
+async function checkStore(config: Config, running: boolean, usable: boolean): Promise<Finding> {
   const context = { log: createLogger('silent'), clock: systemClock };
   if (config.store.url !== null) {
     const store = await openStore(config, context);
@@ -178,6 +182,13 @@ async function checkStore(config: Config, running: boolean): Promise<Finding> {
   }
   // The running service owns its data directory.
   if (running) return ok('store', `embedded engine in ${config.dataDir}, owned by the running service`);
+  if (!usable)
+    return {
+      state: 'broken',
+      what: 'store',
+      text: `the embedded engine needs a folder that it can write to, in ${config.dataDir}`,
+      fix: 'See data above, or set CLICKHOUSE_URL to a ClickHouse server.',
+    };
   const used = existsSync(config.dataDir);
   const dataDir = used ? config.dataDir : mkdtempSync(join(tmpdir(), 'tokenwatch-check-'));
   try {

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
@@ -11,6 +11,7 @@ import {
   createMetrics,
   errorText,
   type Logger,
+  makeDataFolder,
   systemClock,
   TokenwatchError,
 } from '../core/index.ts';
@@ -80,7 +81,7 @@ export async function startService(config: Config, options: ServiceOptions = {})
   const metrics = createMetrics();
   const opened: ClosingStep[] = [];
   try {
-    mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+    makeDataFolder(config.dataDir);
     const store = await openStore(config, {
       log,
       clock,

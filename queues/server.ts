@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { accessSync, constants, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { Redis } from 'ioredis';
-import { stableId, TokenwatchError } from '../core/index.ts';
+import { makeDataFolder, stableId, TokenwatchError } from '../core/index.ts';
 
 /** Longest path that a unix socket may have (sun_path on Linux is 108 bytes, on macOS 104). */
 const SOCKET_PATH_LIMIT = 100;
@@ -28,7 +28,7 @@ export function findRedisServer(path = process.env.PATH ?? ''): string | null {
  * another process started; true when it started one. Append-only file on and no eviction: what is queued survives a restart.
  */
 export async function startServer(place: Place, signal?: AbortSignal): Promise<boolean> {
-  mkdirSync(place.folder, { recursive: true, mode: 0o700 });
+  makeDataFolder(place.folder);
   if (await answers(place.socket)) return false;
   return alone(place.folder, async () => {
     if (signal?.aborted || (await answers(place.socket))) return false;

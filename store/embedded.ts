@@ -1,8 +1,8 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ClickHouseClient, type ClickHouseClientConfigOptions, createClient } from '@clickhouse/client';
 import type { ChdbConnection } from 'chdb/connection';
-import { errorText, TokenwatchError } from '../core/index.ts';
+import { errorText, makeDataFolder, TokenwatchError } from '../core/index.ts';
 import {
   attempt,
   DEFAULT_DATABASE,
@@ -73,7 +73,7 @@ function rowsIn(answer: { text(): string }): Record<string, unknown>[] {
 export async function openEmbedded(options: EngineOptions): Promise<Engine> {
   const database = quoted(options.database ?? DEFAULT_DATABASE);
   const path = join(options.dataDir, 'clickhouse');
-  mkdirSync(path, { recursive: true });
+  makeDataFolder(path);
   const { createChdbConnection } = await import('chdb/connection').catch((error: unknown) => {
     throw new TokenwatchError(
       'store_engine_missing',

@@ -168,6 +168,15 @@ describe('check', () => {
     expect(checked.out).toContain('2 broken');
   });
 
+  test('does not call the store well when its folder cannot be made', async () => {
+    writeFileSync(join(folder, 'a-file'), '');
+    const env = { TOKENWATCH_DATA: join(folder, 'a-file', 'data'), TOKENWATCH_LISTEN: '127.0.0.1:1' };
+    const checked = await run(['check'], { more: env });
+    expect(checked.out).toMatch(/broken +data +\S+a-file is not a folder/);
+    expect(checked.out).toMatch(/broken +store +the embedded engine needs a folder/);
+    expect(checked.code).toBe(1);
+  });
+
   test('of a bad configuration lists its problems', async () => {
     writeFileSync(join(folder, 'bad.yaml'), 'stoer: {}\n');
     expect(await run(['check', '--config', 'bad.yaml'])).toMatchObject({

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -30,7 +30,7 @@ interface Up {
 }
 
 /** Starts the program as a user does; resolves when it says where it listens, rejects when it ends before. */
-async function up(): Promise<Up> {
+async function up(env: Record<string, string> = {}): Promise<Up> {
   const child = spawn(process.execPath, [MAIN, 'up'], {
     cwd: folder,
     env: {
@@ -38,6 +38,7 @@ async function up(): Promise<Up> {
       TOKENWATCH_LISTEN: '127.0.0.1:0',
       TOKENWATCH_DATA: join(folder, 'data'),
       TOKENWATCH_LOG: 'silent',
+      ...env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -94,6 +95,14 @@ test('up ends in order on a signal, however often a terminal passes it on, and s
   expect(output).toContain('access key     in ');
   expect(output).not.toMatch(/tw_[0-9a-f]{8}_/);
 }, 90_000);
+
+test('up says in clear words that its data folder cannot be used', async () => {
+  writeFileSync(join(folder, 'a-file'), '');
+  for (const data of [join(folder, 'a-file'), join(folder, 'a-file', 'data')])
+    await expect(up({ TOKENWATCH_DATA: data })).rejects.toThrow(
+      /The data folder \S+a-file\S* cannot be used: there is a file in its place or above it[\s\S]*\(store_unusable\)/,
+    );
+}, 60_000);
 
 test('up ends also while a query computes that the engine does not stop, with everything else in order', async () => {
   const { url, child, ended } = await up();
