@@ -45,6 +45,8 @@ export interface DecodeOptions extends DecodeLimits {
   readonly idempotencyKey?: string | undefined;
   /** Called with the size of every inflated piece before it is kept; may throw to stop. */
   readonly onBytes?: (bytes: number) => void;
+  /** Called at the end when the body held a complete `{"Records":[...]}` document, which may have no records. */
+  readonly onDocument?: () => void;
 }
 
 /** Most bytes of a refused record that are kept as its content: more than is shown, because redaction needs to see whole words. */
@@ -87,6 +89,7 @@ export async function* decodeBody(
     await inflated.return('');
   }
   yield* assembler.finish({ dropUnfinished: truncated !== '', truncated });
+  if (assembler.document()) options.onDocument?.();
 }
 
 function tooLarge(limitBytes: number): TokenwatchError {
@@ -257,6 +260,8 @@ export function createAssembler(limits: DecodeLimits, idempotencyKey?: string) {
   };
 
   return {
+    /** document tells whether a complete `{"Records":[...]}` was passed. */
+    document: () => scanner?.document ?? false,
     /** push takes the next inflated bytes and gives the chunks that they complete. */
     *push(piece: Buffer): Generator<Chunk, void> {
       if (piece.length === 0) return;

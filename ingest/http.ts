@@ -132,7 +132,7 @@ export async function registerRoutes(app: FastifyInstance, context: RoutesContex
   }
 
   function answerOf(reply: FastifyReply, outcome: IngestOutcome): IngestAnswer {
-    const { failure, duplicate, accepted, rejected, skipped, skippedBy, errors } = outcome;
+    const { failure, duplicate, document, accepted, rejected, skipped, skippedBy, errors } = outcome;
     const by = skippedBy === undefined ? {} : { skipped_by: skippedBy };
     const counts = { accepted, rejected, skipped, ...by, errors };
     if (failure !== null) {
@@ -142,7 +142,7 @@ export async function registerRoutes(app: FastifyInstance, context: RoutesContex
       else reply.code(503).header('retry-after', RETRY_AFTER_S);
       return { error, ...counts };
     }
-    if (accepted === 0 && (rejected > 0 || skipped === 0)) {
+    if (accepted === 0 && (rejected > 0 || (skipped === 0 && !document))) {
       reply.code(400);
       const error =
         rejected === 0

@@ -43,6 +43,8 @@ export interface IngestRequest {
 export interface IngestOutcome extends LineCounts {
   /** Everything in it had been stored before. */
   readonly duplicate: boolean;
+  /** The body was a `{"Records":[...]}` document, which is valid without a record. */
+  readonly document: boolean;
   /** Set when the rest of the request was not taken; what is counted is stored. */
   readonly failure: TokenwatchError | null;
 }
@@ -182,6 +184,7 @@ export function createPipeline(context: PipelineContext): Pipeline {
     let duplicates = 0;
     const stopped: { by: TokenwatchError | null; bySource: unknown } = { by: null, bySource: null };
     let heldHere = 0;
+    let document = false;
     let rejected = 0;
     const running = new Set<Promise<void>>();
 
@@ -206,6 +209,9 @@ export function createPipeline(context: PipelineContext): Pipeline {
       chunkRecords: CHUNK_RECORDS,
       chunkBytes: CHUNK_BYTES,
       onBytes,
+      onDocument: () => {
+        document = true;
+      },
     };
     try {
       for await (const chunk of decodeBody(request.body, options)) {
@@ -231,7 +237,7 @@ export function createPipeline(context: PipelineContext): Pipeline {
     await Promise.all(running);
     release(heldHere);
     if (stopped.bySource !== null) throw stopped.bySource;
-    return { ...counts, duplicate: chunks > 0 && duplicates === chunks, failure: stopped.by };
+    return { ...counts, duplicate: chunks > 0 && duplicates === chunks, document, failure: stopped.by };
   }
 
   return {

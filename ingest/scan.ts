@@ -125,6 +125,8 @@ export interface Scanner {
   end: number;
   /** 1-based line (or array element) of the record. */
   line: number;
+  /** Whether a complete `{"Records":[...]}` document was passed, also one without records. */
+  document: boolean;
 }
 
 /** createLineScanner splits at newlines; blank lines are counted and passed over. */
@@ -140,6 +142,7 @@ export function createLineScanner(lineLimitBytes: number): Scanner {
     start: 0,
     end: 0,
     line: 1,
+    document: false,
     next(data, final) {
       for (;;) {
         let newline = data.indexOf(NEWLINE, at);
@@ -242,6 +245,7 @@ export function createNestedScanner(): Scanner {
     start: 0,
     end: 0,
     line: 1,
+    document: false,
     next(data, final) {
       const found = (end: number): true => {
         this.start = begin;
@@ -277,6 +281,7 @@ export function createNestedScanner(): Scanner {
           else if ((byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) && --depth === 0) {
             if (!inTail) return found(at);
             inTail = false;
+            this.document = true;
           }
         } else if (!outside(data, byte, final)) break;
       }

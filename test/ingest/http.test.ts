@@ -182,6 +182,14 @@ describe('POST /v1/events', () => {
   });
 });
 
+test('a CloudTrail document without records is taken: there is nothing in it', async () => {
+  for (const body of ['{"Records":[]}', '{ "Records": [\n] }\n', '{"Records":[],"more":{"x":[1]}}']) {
+    const answer = await receiver.post(body);
+    expect(answer).toMatchObject({ status: 200, body: { accepted: 0, rejected: 0, skipped: 0, errors: [] } });
+  }
+  expect((await receiver.post('{"Records":[')).body.error.code).toBe('empty_body');
+});
+
 describe('what cannot be taken is refused with its reason and the fix', () => {
   const cases: [
     string,
