@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config/index.ts';
 import { errorText, TokenwatchError } from '../core/index.ts';
-import { configOf, type Invocation, type Io, textOption } from './command.ts';
+import { configOf, type Invocation, type Io, textOption, usageError } from './command.ts';
 
 /** Answer is what an instance said. */
 export interface Answer {
@@ -29,11 +29,14 @@ export interface Api {
   json<T>(request: Request): Promise<T>;
 }
 
-/** apiOf is the instance that an invocation means: `--url`, or where the configuration says that it listens. */
+/** apiOf is the instance that an invocation means: `--url`, or where the configuration says that it listens. Throws `usage` for a `--url` that is none. */
 export function apiOf(invocation: Invocation, io: Io): Api {
   const config = configOf(invocation, io);
-  const url = (textOption(invocation.options, 'url') ?? baseUrl(config.listen)).replace(/\/+$/, '');
-  return createApi(url, accessKeyOf(config, io), io.signal);
+  const url = textOption(invocation.options, 'url') ?? baseUrl(config.listen);
+  if (!/^https?:\/\//i.test(url) || !URL.canParse(url)) {
+    throw usageError(`--url ${url} is no address`, 'An address looks like http://127.0.0.1:8653, with http or https.');
+  }
+  return createApi(url.replace(/\/+$/, ''), accessKeyOf(config, io), io.signal);
 }
 
 /** baseUrl is how to reach an address that is listened on: every interface means this machine. */

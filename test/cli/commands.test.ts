@@ -217,6 +217,18 @@ describe('a command line', () => {
     });
   });
 
+  test('to what is no address says what one looks like', async () => {
+    for (const url of ['garbage', 'localhost:8653', 'http://'])
+      for (const command of [
+        ['import', 'x'],
+        ['sql', 'SELECT 1'],
+      ])
+        expect(await run([...command, '--url', url])).toMatchObject({
+          code: 1,
+          err: `error: --url ${url} is no address\n  An address looks like http://127.0.0.1:8653, with http or https.\n  (usage)\n`,
+        });
+  });
+
   test('finds every command under its own name', async () => {
     for (const [name, load] of Object.entries(COMMANDS)) expect((await load()).usage.split(' ')[0]).toBe(name);
   });
