@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { openAlerts } from '../alerts/index.ts';
 import type { Config } from '../config/index.ts';
-import { frameworkErrors, openConsole } from '../console/index.ts';
+import { clientErrorHandler, frameworkErrors, openConsole } from '../console/index.ts';
 import {
   type Clock,
   createLogger,
@@ -116,6 +116,7 @@ export async function startService(config: Config, options: ServiceOptions = {})
       bodyLimit: SMALL_BODY_BYTES,
       forceCloseConnections: 'idle',
       frameworkErrors: frameworkErrors(log),
+      clientErrorHandler,
       requestTimeout: REQUEST_TIMEOUT_MS,
     });
     opened.push({ what: 'http', close: (deadlineMs) => withDeadline(app.close(), deadlineMs) });

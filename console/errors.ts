@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { type Logger, TokenwatchError } from '../core/index.ts';
 
@@ -90,3 +91,39 @@ export function sendError(log: Logger, error: unknown, request: FastifyRequest, 
     },
   });
 }
+
+/** brokenRequest is the whole HTTP response to what the HTTP server could not read as a request, for Node's error code. */
+export function brokenRequest(nodeCode: string): string {
+  const { status, code, message, fix } = BROKEN[nodeCode] ?? NOT_HTTP;
+  const body = JSON.stringify({ error: { code, message, fix } });
+  return [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'Content-Type: application/json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n');
+}
+
+const NOT_HTTP: ApiError = {
+  status: 400,
+  code: 'bad_request',
+  message: 'The request is not valid HTTP: its head, or the chunks of its body, cannot be read.',
+  fix: 'Look at the sender, or at a proxy in between.',
+};
+
+const BROKEN: Readonly<Record<string, ApiError>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    status: 408,
+    code: 'request_timeout',
+    message: 'The request did not arrive in time.',
+    fix: 'Send it again, in smaller pieces if the connection is slow.',
+  },
+  HPE_HEADER_OVERFLOW: {
+    status: 431,
+    code: 'headers_too_large',
+    message: 'The headers of the request are too large.',
+    fix: 'Send fewer or shorter ones.',
+  },
+};

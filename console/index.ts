@@ -4,7 +4,7 @@ import type { Queues } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
 import { type AlertDesk, alertRoutes } from './alerts.ts';
 import { budgetRoutes } from './budget.ts';
-import { sendError } from './errors.ts';
+import { brokenRequest, sendError } from './errors.ts';
 import { type HealthContext, healthRoutes, registerMetrics } from './health.ts';
 import { type KeyDesk, keyRoutes } from './keys.ts';
 import { SQL_LIMITS, type SqlLimits, sqlRoutes } from './sql.ts';
@@ -42,6 +42,13 @@ export interface Console {
 export function frameworkErrors(log: Logger): NonNullable<FastifyServerOptions['frameworkErrors']> {
   return (error, request, reply) => void sendError(log, error, request, reply);
 }
+
+/** clientErrorHandler is for the HTTP server's option of that name: what is no HTTP gets an answer of the documented shape, too. */
+export const clientErrorHandler: NonNullable<FastifyServerOptions['clientErrorHandler']> = (error, socket) => {
+  if (error.code === 'ECONNRESET' || !socket.writable) return;
+  // Destroyed afterwards, so that whoever still reads the request's body learns that no more comes.
+  socket.end(brokenRequest(error.code ?? ''), () => socket.destroy(error));
+};
 
 /** Bodies here are notes and SQL. */
 const BODY_LIMIT_BYTES = 256 * 1024;

@@ -1,4 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
@@ -77,6 +78,27 @@ describe('a first start', () => {
   test('serves health, readiness and metrics', async () => {
     for (const path of ['/healthz', '/readyz', '/metrics'])
       expect((await fetch(`${service.url}${path}`)).status).toBe(200);
+  });
+});
+
+describe('what is no HTTP', () => {
+  const { TOKENWATCH_DATA } = env;
+  const authorization = () => `Bearer ${readFileSync(join(TOKENWATCH_DATA, 'access-key'), 'utf8').trim()}`;
+  const post = () => `POST /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: ${authorization()}\r\n`;
+
+  test.each<[string, () => string, number, string]>([
+    ['a malformed chunk', () => `${post()}transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n`, 400, 'bad_request'],
+    ['no request at all', () => 'hello\r\n\r\n', 400, 'bad_request'],
+    ['a huge header', () => `${post()}x: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'headers_too_large'],
+  ])('is answered in the documented shape: %s', async (_name, request, status, code) => {
+    const { hostname, port } = new URL(service.url);
+    const socket = connect(Number(port), hostname);
+    socket.write(request());
+    let answer = '';
+    for await (const piece of socket) answer += piece;
+    const [head = '', body = ''] = answer.split('\r\n\r\n');
+    expect(head).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    expect(JSON.parse(body)).toEqual({ error: { code, message: expect.any(String), fix: expect.any(String) } });
   });
 });
 
