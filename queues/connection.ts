@@ -61,6 +61,18 @@ function addressOf(target: Target): string {
 export function queueError(error: unknown, doing: string, own: PrivateRedis | null = null): TokenwatchError {
   if (error instanceof TokenwatchError) return error;
   const reason = reasonOf(error).slice(0, 200);
+  const noRoom = (message: string, fix: string) =>
+    new TokenwatchError('queue_full', 'transient', `${message} while ${doing}: ${reason}`, { cause: error, fix });
+  if (reason.startsWith('OOM '))
+    return noRoom(
+      'Redis has no memory left',
+      'Raise maxmemory of Redis, with maxmemory-policy noeviction, or give it more memory; senders are asked to retry meanwhile.',
+    );
+  if (reason.startsWith('MISCONF '))
+    return noRoom(
+      'Redis cannot write its files',
+      `Free space on the disk of ${own === null ? 'the server of REDIS_URL' : 'TOKENWATCH_DATA'}; senders are asked to retry meanwhile.`,
+    );
   if (own === null)
     return new TokenwatchError('queue_unreachable', 'transient', `Redis did not answer while ${doing}: ${reason}`, {
       cause: error,
@@ -94,5 +106,8 @@ export function createGuard(own: PrivateRedis | null): Guard {
 
 /** A name with several addresses fails with an error that has a code and no message. */
 function reasonOf(error: unknown): string {
+  // A transaction that was given up says in the errors before it what for.
+  const [first] = (error as { previousErrors?: readonly Error[] }).previousErrors ?? [];
+  if (first !== undefined) return reasonOf(first);
   return errorText(error) || String((error as NodeJS.ErrnoException).code ?? 'no reason given');
 }

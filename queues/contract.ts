@@ -124,6 +124,7 @@ export interface Queues {
   notify(jobs: readonly NotificationJob[]): Promise<void>;
   /** startWorkers connects what `register` names and starts it. */
   startWorkers(register: (workers: Workers) => void): Promise<void>;
+  /** ping checks that Redis answers and takes a write. */
   ping(): Promise<void>;
   /** fault is why the private Redis, which had ended, cannot be started again; null otherwise, and for any other Redis. */
   fault(): TokenwatchError | null;

@@ -194,7 +194,8 @@ export async function openQueues(config: Pick<Config, 'queue' | 'dataDir'>, cont
     },
     ping: () =>
       guarded('checking the queue', async () => {
-        await redis.ping();
+        // A write: a Redis without memory still answers a ping.
+        await redis.set(`${prefix}:asked`, '1', 'PX', 60_000);
       }),
     depths: () =>
       guarded('reading queue depths', async () => {

@@ -46,7 +46,7 @@ export interface Store {
   analyse(sql: string, options: AnalyseOptions): Promise<AnalystResult>;
   /** computing tells that an analyst's query still runs in this process's engine, also after it was answered or the store closed. */
   computing(): boolean;
-  /** ping answers when the engine can be reached and written to. */
+  /** ping checks that the store answers, and that no write of the last minute found its disk full. */
   ping(): Promise<void>;
   close(): Promise<void>;
 }

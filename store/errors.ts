@@ -1,6 +1,9 @@
 import { errorText, TokenwatchError } from '../core/index.ts';
 
-/** Engine codes after which the same call may succeed: timeouts, load, lost replicas, full disks, too many parts. */
+/** NOT_ENOUGH_SPACE. */
+const FULL_CODE = '243';
+
+/** Engine codes after which the same call may succeed: timeouts, load, lost replicas, too many parts. */
 const TRANSIENT_CODES = new Set([
   '3',
   '159',
@@ -15,7 +18,6 @@ const TRANSIENT_CODES = new Set([
   '236',
   '241',
   '242',
-  '243',
   '252',
   '279',
   '285',
@@ -125,6 +127,16 @@ export function storeError(error: unknown, doing: string): TokenwatchError {
       'poison',
       `ClickHouse refused the rows while ${doing} (code ${number}): ${text}`,
       { cause: error },
+    );
+  if (number === FULL_CODE)
+    return new TokenwatchError(
+      'store_full',
+      'transient',
+      `The disk of ClickHouse is full while ${doing} (code ${number}): ${text}`,
+      {
+        cause: error,
+        fix: 'Free space on the disk of TOKENWATCH_DATA, or of the ClickHouse server; senders are asked to retry meanwhile.',
+      },
     );
   if (TRANSIENT_CODES.has(number))
     return new TokenwatchError(

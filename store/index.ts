@@ -5,6 +5,7 @@ import { openEngine } from './client.ts';
 import type { Store, TableName } from './contract.ts';
 import { applyRetention, migrate } from './migrate.ts';
 import { EVENT_COLUMNS, LIFECYCLE_COLUMNS, REJECTED_COLUMNS } from './rows.ts';
+import { createTrouble } from './trouble.ts';
 
 export { SqlError } from './analyst.ts';
 export type { AnalyseOptions, AnalystResult, Query, Store, TableName } from './contract.ts';
@@ -109,16 +110,26 @@ export async function openStore(config: Pick<Config, 'store' | 'dataDir'>, conte
     await engine.close();
     throw error;
   }
+  const trouble = createTrouble(context.log, context.clock);
   const analyst = createAnalyst(engine.analystConnection);
   return {
     insert: async (table, lines, token) => {
-      if (lines.length > 0) await engine.insert(table, COLUMNS[table], lines, token);
+      if (lines.length === 0) return;
+      try {
+        await engine.insert(table, COLUMNS[table], lines, token);
+        trouble.stored();
+      } catch (error) {
+        trouble.failed(error);
+        throw error;
+      }
     },
     read: async (query, params) => (await engine.rows(query.sql, params, `running ${query.name}`)).map(query.row),
     analyse: analyst.analyse,
     computing: () => engine.embedded && analyst.computing(),
     ping: async () => {
       await engine.rows('SELECT 1 AS one', {}, 'checking the store');
+      const full = trouble.full();
+      if (full !== null) throw full;
     },
     close: () => engine.close(),
   };

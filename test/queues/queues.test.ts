@@ -71,6 +71,23 @@ const WAITING: BatchEntry = {
   owners: null,
 };
 
+describe('a server without memory', () => {
+  it('says so at every write and at a ping, with what to do', async () => {
+    const own = await openTestQueues();
+    const redis = new Redis({ path: join(own.dataDir, 'redis', 'redis.sock') });
+    await redis.config('SET', 'maxmemory', '1');
+    const full = { code: 'queue_full', kind: 'transient', fix: expect.stringContaining('maxmemory') };
+    await expect(own.queues.ping()).rejects.toMatchObject(full);
+    await expect(own.queues.batches.append([WAITING])).rejects.toMatchObject(full);
+    await expect(own.queues.requests.reserve('b', ['r'], 'rows', 'o')).rejects.toMatchObject(full);
+    await expect(own.queues.wakeAlerts()).rejects.toMatchObject(full);
+    await redis.config('SET', 'maxmemory', '0');
+    await own.queues.ping();
+    redis.disconnect();
+    await own.close();
+  });
+});
+
 describe('a server of our own that dies', () => {
   it('is started again with what was in it, and its workers go on', async () => {
     const own = await openTestQueues();

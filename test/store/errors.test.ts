@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { createLogger, systemClock } from '../../core/index.ts';
+import { createLogger, type Logger, systemClock } from '../../core/index.ts';
 import { openStore } from '../../store/index.ts';
 import { type ClickHouseHttp, startClickHouseHttp } from '../kit/clickhouse-http.ts';
 import { built, distUrl, run } from '../kit/processes.ts';
@@ -122,6 +122,42 @@ describe('a ClickHouse server', () => {
     );
     expect(error).toMatchObject({ code: 'store_login_refused', kind: 'config' });
     expect(`${error?.message} ${error?.fix}`).not.toMatch(/horse/);
+  });
+});
+
+describe('a full disk', () => {
+  test('is store_full with what to do, in the log once a minute, and fails the ping until a write works or a minute went by', async () => {
+    const logged: unknown[] = [];
+    const log = { ...createLogger('silent'), warn: (fields: unknown) => logged.push(fields) } as unknown as Logger;
+    const clock = { at: Date.now(), now: () => clock.at };
+    const store = await openStore(
+      { dataDir: folder, store: { url: address(), retention: { eventsMs: null } } },
+      { log, clock, database: 'errors' },
+    );
+    const at = new Date().toISOString().replace('T', ' ').replace('Z', '');
+    let tokens = 0;
+    const write = () =>
+      store.insert(
+        'successions',
+        [JSON.stringify([at.slice(0, 10), 'acme', 'tok_2', 'tok_1', at])],
+        `full-${tokens++}`,
+      );
+    const full = { code: 'store_full', kind: 'transient', fix: expect.stringContaining('TOKENWATCH_DATA') };
+    server.fail({ kind: 'exception', code: 243, type: 'NOT_ENOUGH_SPACE', message: 'Cannot reserve 1.00 MiB' });
+    await expect(write()).rejects.toMatchObject(full);
+    await expect(write()).rejects.toMatchObject(full);
+    server.heal();
+    expect(logged).toEqual([expect.objectContaining({ code: 'store_full', fix: full.fix })]);
+    await expect(store.ping()).rejects.toMatchObject(full);
+    clock.at += 60_000;
+    await store.ping();
+    server.fail({ kind: 'exception', code: 243, type: 'NOT_ENOUGH_SPACE', message: 'Cannot reserve 1.00 MiB' });
+    await expect(write()).rejects.toMatchObject(full);
+    expect(logged).toHaveLength(2);
+    server.heal();
+    await write();
+    await store.ping();
+    await store.close();
   });
 });
 
