@@ -8,6 +8,13 @@ const ONE_GESTURE_MS = 1_000;
 /** What still runs after a command has returned has lost its purpose; this long it may end by itself. */
 const EXIT_GRACE_MS = 2_000;
 
+// Ctrl-C also ends what reads our output, such as tee: that must not keep a command from ending in order.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
 process.exitCode = await runCommand(process.argv, processIo());
 setTimeout(() => process.exit(), EXIT_GRACE_MS).unref();
 

@@ -94,7 +94,6 @@ export async function startService(config: Config, options: ServiceOptions = {})
 
     const keys = createKeys(store, clock);
     const given = options.accessKey ?? null;
-    const made = await keys.ensureFirstKey({ dataDir: config.dataDir, given });
     const parts = { config, store, queues, clock, log, metrics };
 
     const ingest = roles.includes('ingest') ? await openIngest({ ...parts, history: store }) : null;
@@ -125,6 +124,8 @@ export async function startService(config: Config, options: ServiceOptions = {})
     else console.health(app);
     await ingest?.routes(app, keys.authenticate);
     const url = await listen(app, config.listen);
+    // Only now: a key that a failed start made would never be shown.
+    const made = await keys.ensureFirstKey({ dataDir: config.dataDir, given });
 
     const geoWarning = ingest?.geoWarning() ?? '';
     log.info({ url, roles }, 'Tokenwatch is up.');

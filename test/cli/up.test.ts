@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -19,12 +20,14 @@ afterAll(async () => {
     await once(child, 'exit');
   }
   // A process that was killed leaves its Redis running.
-  await stopPrivateRedis(join(folder, 'data'));
+  for (const data of ['data', 'other']) await stopPrivateRedis(join(folder, data));
   rmSync(folder, { recursive: true, force: true });
 });
 
 interface Up {
   readonly url: string;
+  /** What it said until it listened. */
+  readonly shown: string;
   readonly child: ChildProcess;
   readonly ended: Promise<{ code: number | null; output: string }>;
 }
@@ -55,7 +58,7 @@ async function up(env: Record<string, string> = {}): Promise<Up> {
     child.stderr.on('data', read);
     void ended.then(() => reject(new Error(output)));
   });
-  return { url, child, ended };
+  return { url, shown: output, child, ended };
 }
 
 async function call(url: string, path: string, body: string): Promise<{ status: number; text: string }> {
@@ -102,6 +105,27 @@ test('up says in clear words that its data folder cannot be used', async () => {
     await expect(up({ TOKENWATCH_DATA: data })).rejects.toThrow(
       /The data folder \S+a-file\S* cannot be used: there is a file in its place or above it[\s\S]*\(store_unusable\)/,
     );
+}, 60_000);
+
+test('up ends in order when nobody reads its output any more, and shows the key that a start before could not', async () => {
+  const data = join(folder, 'other');
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  const started = up({ TOKENWATCH_DATA: data, TOKENWATCH_LISTEN: `127.0.0.1:${port}` });
+  await expect(started).rejects.toThrow(/\(listen_failed\)/);
+  taken.close();
+  expect(existsSync(join(data, 'access-key'))).toBe(false);
+
+  const { url, child, shown } = await up({ TOKENWATCH_DATA: data });
+  expect((await fetch(`${url}/readyz`)).status).toBe(200);
+  expect(shown).toContain('Access key, shown this once');
+  const exited = once(child, 'exit');
+  child.stdout?.destroy();
+  child.stderr?.destroy();
+  child.kill('SIGINT');
+  expect(await exited).toEqual([0, null]);
+  expect(existsSync(join(data, 'redis', 'redis.sock'))).toBe(false);
 }, 60_000);
 
 test('up ends also while a query computes that the engine does not stop, with everything else in order', async () => {
