@@ -181,7 +181,7 @@ function judgePlace(
   const token = tokenAt(facts, at);
   const calls = sighting?.calls ?? [];
   const soFar = calls.filter((call) => call.time <= at);
-  const count = at === homeAfter ? (sighting?.callsUntilHome ?? 0) : sighting === undefined ? 0 : callsBy(sighting, at);
+  const count = sighting === undefined ? 0 : callsBy(sighting, at);
   const past = callsBefore(facts, value.met);
   const callsPerHour = Math.max(0.1, past.calls / Math.max(1, past.hours));
   const hours = Math.max((at - value.met) / HOUR_MS, 1 / 6);
@@ -278,7 +278,7 @@ function placeSql(facts: GeoFacts, facet: PlaceFacet, met: MetValue, to: number)
     `minIf(time, ${there}) AS first, max(time) AS last, ` +
     `groupArraySortedIf(100)((time, ip, country, asn, network_kind, endpoint, status, user_agent), ${there}) AS first_calls ` +
     `FROM (SELECT *, ${SQL_PLACES[facet]} AS place FROM events ` +
-    `WHERE ${sqlLineage(facts)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)})`
+    `WHERE ${sqlLineage(facts)} AND time >= ${sqlTime(from)} AND time <= ${sqlTime(to)} AND status != 401)`
   );
 }
 

@@ -117,19 +117,13 @@ export function openDetectors(context: DetectorsContext): Detectors {
   const look = async (most: number): Promise<RunResult> => {
     const now = clock.now();
     const waiting = await queues.batches.peek(most);
+    const entries = waiting.map(({ entry }) => entry);
     const since = config.alerts.maxAgeMs === null ? 0 : now - config.alerts.maxAgeMs;
-    await renew(
-      waiting.map((batch) => batch.entry),
-      now,
-    );
-    const current = waiting.map((batch) => batch.entry).filter((entry) => entry.maxTime >= since);
+    await renew(entries, now);
+    const current = entries.filter((entry) => entry.maxTime >= since);
     if (current.length > 0) {
       const stop = seconds.startTimer();
-      const subjects = await subjectsToJudge(
-        queues.shared,
-        waiting.map((batch) => batch.entry),
-        current,
-      );
+      const subjects = await subjectsToJudge(queues.shared, entries, current);
       const scope = scopeOf(current, since, subjects, now);
       const result = await judgeScope(store, enabled, scope, log);
       for (const { detector } of enabled)

@@ -39,8 +39,9 @@ export interface Sighting {
 /** Calls from one place that are read at most. */
 const MAX_CALLS = 64;
 
-/** callsBy is how many calls came from a new place by a moment: the first call of a minute, or one of the first calls. */
-export function callsBy({ calls, minutes }: Pick<Sighting, 'calls' | 'minutes'>, at: number): number {
+/** callsBy is how many calls came from a new place by a moment: one of the first calls, the first of a minute, or when it was heard from home. */
+export function callsBy({ calls, minutes, homeAfter, callsUntilHome }: Sighting, at: number): number {
+  if (at === homeAfter) return callsUntilHome;
   const read = calls.filter((call) => call.time <= at).length;
   if (read < MAX_CALLS) return read;
   let before = 0;
@@ -50,7 +51,8 @@ export function callsBy({ calls, minutes }: Pick<Sighting, 'calls' | 'minutes'>,
 
 /**
  * sightings reads what followed the first call from each new place: one row a place; the arrays run in step. `strange` are the other
- * places that each lineage met just then: being heard from those is no coming home.
+ * places that each lineage met just then: being heard from those is no coming home. Who failed to
+ * authenticate (401) was not the token, here or there.
  */
 export const sightings = defineQuery<
   {
@@ -66,17 +68,21 @@ export const sightings = defineQuery<
   Omit<Sighting, 'moved'> & Lineage
 >(
   'geo_sightings',
-  `SELECT
+  `WITH
+     if(fresh.facet = 'kind', call.kind, call.place) AS here,
+     toUnixTimestamp64Milli(call.time) AS at,
+     intDiv(at - fresh.met, 60000) AS minute
+   SELECT
      fresh.owner AS owner,
      fresh.lineage AS lineage,
      fresh.facet AS facet,
      fresh.value AS value,
-     groupArraySortedIf(${MAX_CALLS})((toUnixTimestamp64Milli(call.time), call.ip, call.endpoint, call.status, call.user_agent, call.country, call.asn, call.kind), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value) AS calls,
-     minMapIf(map(intDiv(toUnixTimestamp64Milli(call.time) - fresh.met, 60000), toUnixTimestamp64Milli(call.time)), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value) AS firsts,
-     sumMapIf(map(intDiv(toUnixTimestamp64Milli(call.time) - fresh.met, 60000), 1), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value) AS counts,
-     arraySort(arrayMap(minute -> (firsts[minute], counts[minute]), mapKeys(firsts))) AS minutes,
-     minIf(toUnixTimestamp64Milli(call.time), if(fresh.facet = 'kind', call.kind, call.place) NOT IN ('', fresh.value) AND NOT has(fresh.strange, if(fresh.facet = 'kind', call.kind, call.place))) AS home_after,
-     arrayCount(at -> at <= home_after, groupArrayIf(toUnixTimestamp64Milli(call.time), if(fresh.facet = 'kind', call.kind, call.place) = fresh.value)) AS until_home
+     groupArraySortedIf(${MAX_CALLS})((at, call.ip, call.endpoint, call.status, call.user_agent, call.country, call.asn, call.kind), here = fresh.value) AS calls,
+     minMapIf(map(minute, at), here = fresh.value) AS firsts,
+     sumMapIf(map(minute, 1), here = fresh.value) AS counts,
+     arraySort(arrayMap(nth -> (firsts[nth], counts[nth]), mapKeys(firsts))) AS minutes,
+     minIf(at, here NOT IN ('', fresh.value) AND NOT has(fresh.strange, here)) AS home_after,
+     arrayCount(then -> then <= home_after, groupArrayIf(at, here = fresh.value)) AS until_home
    FROM (
      SELECT pair.1 AS owner, pair.2 AS lineage, pair.3 AS facet, pair.4 AS value, pair.5 AS met, pair.6 AS strange
      FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {mets:Array(Int64)}, {strange:Array(Array(String))})) AS pair)
@@ -86,10 +92,10 @@ export const sightings = defineQuery<
        if(network_kind = 'egress', 'egress', country) AS place, if(network_kind = '' AND asn != 0, 'other', toString(network_kind)) AS kind
      FROM events
      WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
-       AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+       AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND status != 401
      LIMIT 1 BY owner, lineage, id
    ) AS call ON call.owner = fresh.owner AND call.lineage = fresh.lineage
-   WHERE toUnixTimestamp64Milli(call.time) >= fresh.met AND toUnixTimestamp64Milli(call.time) <= fresh.met + ${OPEN_MS}
+   WHERE at >= fresh.met AND at <= fresh.met + ${OPEN_MS}
    GROUP BY fresh.owner, fresh.lineage, fresh.facet, fresh.value`,
   (raw) => ({
     owner: text(raw.owner),

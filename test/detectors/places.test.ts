@@ -173,6 +173,16 @@ test('a caller who failed to authenticate was not the token: it teaches nothing,
     call('tok_then_stolen', NOW + 9),
   ];
   expect(geoOf(await found(stolen)).at(-1)).toMatchObject({ observed: { country: 'BR', calls: 1 }, state: 'known' });
+  // Nor was it heard from home, nor more often from there.
+  const refused = [
+    ...history('tok_refused_at_home'),
+    call('tok_refused_at_home', NOW, { ...failed, status: 200 }),
+    call('tok_refused_at_home', NOW + 9, { status: 401 }),
+    call('tok_refused_at_home', NOW + 60_000, failed),
+  ];
+  const alone = geoOf(await found(refused)).at(-1);
+  expect(alone?.observed).toMatchObject({ calls: 1, also_from_known_country: false });
+  expect(await rows(store, alone?.sql ?? '')).toMatchObject([{ calls: 1, also_from_known_country: 0 }]);
 });
 
 describe('a busy token whose owner has others', () => {
