@@ -19,14 +19,6 @@ export const FORGETTING_MS = 21 * DAY_MS;
 /** A first meeting stays open to judgement this long: what follows it may tell what it was. */
 export const OPEN_MS = HOUR_MS;
 
-/** History is what a lineage did, as far as novelty is concerned; times are epoch milliseconds, sorted. */
-export interface History {
-  /** First meeting of every value of the facet. */
-  readonly met: readonly number[];
-  /** Start of every hour in which the lineage was active. */
-  readonly activeHours: readonly number[];
-}
-
 /** learningState says what a baseline that ends before `at` is worth. */
 export function learningState(activeHours: readonly number[], at: number): LearningState {
   const first = activeHours[0];
@@ -40,29 +32,74 @@ export function learningState(activeHours: readonly number[], at: number): Learn
   return 'learning';
 }
 
+/** countUntil is how many of some sorted times are at `at` or before it. */
+export function countUntil(times: readonly number[], at: number): number {
+  let [low, high] = [0, times.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((times[middle] as number) <= at) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** History is what a lineage did, as far as novelty of one facet is concerned, added up so that every moment of it is told at once. Times are epoch milliseconds. */
+export interface History {
+  /** First meetings of the values, sorted. */
+  readonly met: readonly number[];
+  /** Start of its first active hour; null: it has none. */
+  readonly first: number | null;
+  /** What was met after the first day, and the hours active after it. */
+  readonly meetings: Fading;
+  readonly hours: Fading;
+}
+
+/** Fading is sorted times that weigh less the older they are. */
+interface Fading {
+  readonly times: readonly number[];
+  /** What the times up to each weigh together, at the last of all. */
+  readonly sums: readonly number[];
+}
+
+function fadingOf(sorted: readonly number[], after: number): Fading {
+  const times = sorted.slice(countUntil(sorted, after));
+  const last = times.at(-1) ?? 0;
+  let sum = 0;
+  return { times, sums: times.map((time) => (sum += Math.exp((time - last) / FORGETTING_MS))) };
+}
+
+/** weightAt is what the times up to `until` weigh at `at`. */
+function weightAt({ times, sums }: Fading, until: number, at: number): number {
+  const last = times.at(-1) ?? 0;
+  return (sums[countUntil(times, until) - 1] ?? 0) * Math.exp((last - at) / FORGETTING_MS);
+}
+
+/** historyOf is the history of first meetings and of active hours, both sorted. */
+export function historyOf(met: readonly number[], activeHours: readonly number[]): History {
+  const first = activeHours[0] ?? null;
+  const settled = first === null ? Number.POSITIVE_INFINITY : first + VOCABULARY_MS;
+  return { met, first, meetings: fadingOf(met, settled), hours: fadingOf(activeHours, settled) };
+}
+
 /**
  * noveltyRate is the belief, just before `at`, about how many new values per active hour the lineage meets: on its first day
  * that of the fleet's first days; then the fleet's prior, updated by its own meetings since, older ones weighing less.
  */
 export function noveltyRate(
-  history: History,
+  { first, meetings, hours }: History,
   at: number,
-  prior: { readonly settled: Gamma; readonly young: Gamma },
+  { settled, young }: { readonly settled: Gamma; readonly young: Gamma },
 ): Gamma {
-  const first = history.activeHours[0] ?? at;
-  const from = first + VOCABULARY_MS;
-  if (at <= from) return prior.young;
-  let { shape, exposure } = prior.settled;
-  for (const met of history.met) if (met > from && met < at) shape += Math.exp((met - at) / FORGETTING_MS);
-  for (const hour of history.activeHours)
-    if (hour > from && hour + HOUR_MS <= at) exposure += Math.exp((hour - at) / FORGETTING_MS);
-  return { shape, exposure };
+  if (first === null || at <= first + VOCABULARY_MS) return young;
+  return {
+    shape: settled.shape + weightAt(meetings, at - 1, at),
+    exposure: settled.exposure + weightAt(hours, at - HOUR_MS, at),
+  };
 }
 
 /** activeHoursWithin counts the active hours that touch the `windowMs` before `at`, never less than the part of an hour that the window is. */
 export function activeHoursWithin(activeHours: readonly number[], at: number, windowMs: number): number {
   if (windowMs <= HOUR_MS) return windowMs / HOUR_MS;
-  let hours = 0;
-  for (const hour of activeHours) if (hour <= at && hour + HOUR_MS > at - windowMs) hours++;
+  const hours = countUntil(activeHours, at) - countUntil(activeHours, at - windowMs - HOUR_MS);
   return Math.max(1, Math.min(hours, windowMs / HOUR_MS));
 }

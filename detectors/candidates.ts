@@ -60,11 +60,26 @@ export function isCandidate(
   values: readonly Met[],
   { fresh, knownBefore, heirs, rush }: Bounds,
 ): boolean {
-  const met = (facet: Facet, since: number) =>
-    values.filter((value) => value.facet === facet && value.met >= since).length;
-  const endpoints = met('endpoint', fresh);
+  let [places, networks, endpoints, lately, known] = [0, 0, 0, 0, false];
+  for (const { facet, met } of values) {
+    if (met < knownBefore) known = true;
+    if (facet === 'endpoint' && met >= fresh - DAY_MS) lately++;
+    if (met < fresh) continue;
+    if (facet === 'endpoint') endpoints++;
+    else if (facet === 'network') networks++;
+    else places++;
+  }
   if (endpoints >= rush) return true;
-  if (!heirs.includes(lineageKey(lineage)) && !values.some((value) => value.met < knownBefore)) return false;
-  if (met('country', fresh) + met('kind', fresh) + met('client', fresh) > 0) return true;
-  return endpoints > 0 && (met('network', fresh) > 0 || met('endpoint', fresh - DAY_MS) >= 3);
+  if (!known && !heirs.includes(lineageKey(lineage))) return false;
+  return places > 0 || (endpoints > 0 && (networks > 0 || lately >= 3));
+}
+
+/** widest are the bounds of several days together: who is a candidate on any of them is one by these. */
+export function widest(days: readonly Bounds[]): Bounds {
+  return {
+    fresh: Math.min(...days.map(({ fresh }) => fresh)),
+    knownBefore: Math.max(...days.map(({ knownBefore }) => knownBefore)),
+    heirs: [...new Set(days.flatMap(({ heirs }) => heirs))],
+    rush: Math.min(...days.map(({ rush }) => rush)),
+  };
 }

@@ -2,7 +2,7 @@ import { quantileSorted } from 'simple-statistics';
 import { plural } from '../core/index.ts';
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, FORGETTING_MS, HOUR_MS } from './baseline.ts';
-import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
+import { defineDetector, type Finding, type Params, type Reads, type Scope, together } from './contract.ts';
 import { bothEnds, intervalOf } from './explain.ts';
 import { type BurstSaid, churnAsSaid, feedbackFor, isBurstExpected } from './feedback.ts';
 import { lineageKey } from './lineage.ts';
@@ -62,22 +62,26 @@ const touched = defineQuery<Record<string, unknown> & { from: number; to: number
   (raw) => text(raw.owner),
 );
 
+/** Steps of each of some days and of the time before it, by `until`; the arrays run in step. */
 const recentSteps = defineQuery<
-  { owners: string[]; since: number; until: number },
-  { owner: string; step: Step; recent: { time: number; token: string }[] }
+  { owners: string[]; sinces: number[]; untils: number[] },
+  { until: number; owner: string; step: Step; recent: { time: number; token: string }[] }
 >(
   'churn_recent_steps',
-  `SELECT owner, step, arraySort(groupArrayLast(10000)((at, id))) AS recent
+  `SELECT until, owner, step, arraySort(groupArrayLast(10000)((at, id))) AS recent
    FROM (
      SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toUnixTimestamp64Milli(time) AS at, token AS id
      FROM lifecycle
      WHERE owner IN {owners:Array(String)} AND action IN ('issued', 'rotated', 'revoked')
-       AND time >= fromUnixTimestamp64Milli({since:Int64}) AND time < fromUnixTimestamp64Milli({until:Int64})
+       AND time >= fromUnixTimestamp64Milli(arrayMin({sinces:Array(Int64)})) AND time < fromUnixTimestamp64Milli(arrayMax({untils:Array(Int64)}))
      ORDER BY time
      LIMIT 1 BY owner, id, step, at
    )
-   GROUP BY owner, step`,
+   ARRAY JOIN {sinces:Array(Int64)} AS since, {untils:Array(Int64)} AS until
+   WHERE at >= since AND at < until
+   GROUP BY until, owner, step`,
   (raw) => ({
+    until: num(raw.until),
     owner: text(raw.owner),
     step: text(raw.step) as Step,
     recent: (raw.recent as [unknown, unknown][]).map(([time, token]) => ({ time: num(time), token: text(token) })),
@@ -115,33 +119,42 @@ const firstUses = defineQuery<{ owners: string[] }, { owner: string; first: numb
   (raw) => ({ owner: text(raw.owner), first: num(raw.first) * 1000 }),
 );
 
-async function facts(reads: Reads, scope: Scope): Promise<ChurnFacts[]> {
-  if (scope.lifecycle === 0) return [];
-  const { from, to } = scope.within;
-  const owners =
-    scope.owners === null
-      ? await reads.read(touched, { from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt] })
-      : [...scope.owners];
-  if (owners.length === 0) return [];
+const facts = together(async (reads, stretch): Promise<ChurnFacts[][]> => {
+  const { days } = stretch;
+  const owners = stretch.lifecycle === 0 ? [] : await ownersIn(reads, stretch);
+  if (owners.length === 0) return days.map(() => []);
   const [recent, feedback, hours, uses] = await Promise.all([
-    reads.read(recentSteps, { owners, since: from - LONGEST_MS, until: to }),
-    feedbackFor(reads, scope),
-    reads.read(pastHours, { owners, from: from - HISTORY_MS }),
+    reads.read(recentSteps, {
+      owners,
+      sinces: days.map(({ within }) => within.from - LONGEST_MS),
+      untils: days.map(({ within }) => within.to),
+    }),
+    feedbackFor(reads, stretch),
+    reads.read(pastHours, { owners, from: stretch.within.from - HISTORY_MS }),
     reads.read(firstUses, { owners }),
   ]);
   const firstSeen = new Map<string, number>();
   for (const { owner, first } of [...hours, ...uses])
     firstSeen.set(owner, Math.min(first, firstSeen.get(owner) ?? first));
-  return recent.map((row) => {
-    const said = feedback.ofLineage.get(lineageKey({ owner: row.owner, lineage: '' })) ?? [];
-    const words = said.filter(({ value }) => value === row.step);
-    const past = hours.find((other) => other.owner === row.owner && other.step === row.step)?.hours ?? [];
-    return {
-      ...row,
-      firstSeen: firstSeen.get(row.owner) ?? from,
-      ...churnAsSaid({ hours: past, recent: row.recent }, words, from),
-    };
-  });
+  return days.map(({ within: { from, to } }) =>
+    recent
+      .filter(({ until }) => until === to)
+      .map(({ until: _, ...row }) => {
+        const said = feedback.ofLineage.get(lineageKey({ owner: row.owner, lineage: '' })) ?? [];
+        const words = said.filter(({ value }) => value === row.step);
+        const past = hours.find((other) => other.owner === row.owner && other.step === row.step)?.hours ?? [];
+        const lately = past.filter(({ hour }) => hour >= from - HISTORY_MS);
+        return {
+          ...row,
+          firstSeen: firstSeen.get(row.owner) ?? from,
+          ...churnAsSaid({ hours: lately, recent: row.recent }, words, from),
+        };
+      }),
+  );
+});
+
+async function ownersIn(reads: Reads, { owners, from, to, receivedAt }: Scope): Promise<string[]> {
+  return owners === null ? reads.read(touched, { from, to, receivedAt: [...receivedAt] }) : [...owners];
 }
 
 /** What is believed of a rate before anything is known: a fraction of a step, seen over half a window. */

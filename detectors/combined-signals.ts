@@ -34,13 +34,14 @@ function signalsAt(facts: NoveltyFacts, at: number): Signal[] {
   ];
 }
 
-function judge(facts: NoveltyFacts, params: Knobs, since: number): Finding[] {
+function judge(facts: NoveltyFacts, params: Knobs, since: number, until = Number.POSITIVE_INFINITY): Finding[] {
   const moments = [...new Set(Object.values(facts.values).flatMap((values) => values.map((value) => value.met)))].sort(
     (a, b) => a - b,
   );
   const findings = new Map<string, Finding>();
   for (const [index, at] of moments.entries()) {
     if (at < since) continue;
+    if (at >= until) break;
     const finding = judgeAt(facts, params, moments, index);
     if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
   }
@@ -49,9 +50,10 @@ function judge(facts: NoveltyFacts, params: Knobs, since: number): Finding[] {
 
 function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[], index: number): Finding | null {
   const at = moments[index] ?? 0;
-  const signals = signalsAt(facts, at).filter(({ look }) => look.surprise >= params.min_signal);
+  const all = signalsAt(facts, at);
+  const signals = all.filter(({ look }) => look.surprise >= params.min_signal);
   if (signals.length < 2) return null;
-  const surprises = signalsAt(facts, at).map(({ look }) => (look.surprise >= params.min_signal ? look.surprise : 0));
+  const surprises = all.map(({ look }) => (look.surprise >= params.min_signal ? look.surprise : 0));
   const surprise = Math.max(
     ...Array.from({ length: signals.length - 1 }, (_, i) => combinedSurprise(surprises, i + 2)),
   );

@@ -14,7 +14,7 @@ export interface Scope {
   readonly now: number;
   /** Findings before this event time teach and page nobody. */
   readonly since: number;
-  /** The moments that are judged, from inclusive, to exclusive: within one day, whose start the fleet is looked at. */
+  /** The moments that are judged, from inclusive, to exclusive. */
   readonly within: { readonly from: number; readonly to: number };
   /** Calls and lifecycle steps in them: a detector of what is not there need not look. */
   readonly usage: number;
@@ -56,15 +56,39 @@ export function scopeOf(
   return { ...scope, from, receivedAt, now: clock, since, within, subjects, owners };
 }
 
-/** daysOf cuts a scope where UTC days end, so that whatever batches are judged together, each day is judged by what was known when it began. */
-export function daysOf(scope: Scope): Scope[] {
-  const days: Scope[] = [];
+/** Stretch is days on end that are judged together: what they have in common is asked once. */
+export interface Stretch extends Scope {
+  readonly days: readonly Day[];
+}
+
+/** Day is the part of a stretch that is within one UTC day. */
+export interface Day extends Scope {
+  readonly stretch: Stretch;
+  /** Its place among the days of the stretch. */
+  readonly index: number;
+}
+
+/** Days in one stretch at most: a year of few events is asked about by the month. */
+const MAX_DAYS = 31;
+
+/**
+ * stretchesOf cuts a scope where UTC days end, so that whatever batches are judged together, each day is judged by what was known when
+ * it began.
+ */
+export function stretchesOf(scope: Scope): Stretch[] {
+  const stretches: Stretch[] = [];
   for (let { from } = scope.within; from < scope.within.to; ) {
-    const to = Math.min(scope.within.to, (Math.floor(from / DAY_MS) + 1) * DAY_MS);
-    days.push({ ...scope, within: { from, to } });
-    from = to;
+    const days: Day[] = [];
+    const to = Math.min(scope.within.to, (Math.floor(from / DAY_MS) + MAX_DAYS) * DAY_MS);
+    const stretch = { ...scope, within: { from, to }, days };
+    while (from < to) {
+      const end = Math.min(to, (Math.floor(from / DAY_MS) + 1) * DAY_MS);
+      days.push({ ...scope, within: { from, to: end }, stretch, index: days.length });
+      from = end;
+    }
+    stretches.push(stretch);
   }
-  return days;
+  return stretches;
 }
 
 /** Batches of several processes come in any order: each run judges again what is this much older than its events. */
@@ -73,17 +97,35 @@ export const DISORDER_MS = 600_000;
 /** Reads is the part of the store that facts are made from. */
 export type Reads = Pick<Store, 'read'>;
 
-/** once asks a question about a scope one time, however many detectors want the answer. */
-export function once<T>(ask: (reads: Reads, scope: Scope) => Promise<T>): (reads: Reads, scope: Scope) => Promise<T> {
-  const asked = new WeakMap<Scope, Promise<T>>();
+/** once asks a question about a day, or a stretch, one time, however many detectors want the answer. */
+export function once<S extends Scope, T>(ask: (reads: Reads, scope: S) => Promise<T>): typeof ask {
+  const asked = new WeakMap<S, Promise<T>>();
   return (reads, scope) => {
-    let answer = asked.get(scope);
-    if (answer === undefined) {
-      answer = ask(reads, scope);
-      asked.set(scope, answer);
-    }
+    const answer = asked.get(scope) ?? ask(reads, scope);
+    asked.set(scope, answer);
     return answer;
   };
+}
+
+/** remembered makes something of a thing one time, however often it is wanted. */
+export function remembered<K extends object, T>(make: (of: K) => T): (of: K) => T {
+  const made = new WeakMap<K, { readonly value: T }>();
+  return (of) => {
+    let known = made.get(of);
+    if (known === undefined) {
+      known = { value: make(of) };
+      made.set(of, known);
+    }
+    return known.value;
+  };
+}
+
+/** together asks about all days of a stretch at once, one time; the answers are in step with its days. */
+export function together<T>(
+  ask: (reads: Reads, stretch: Stretch) => Promise<readonly T[]>,
+): (reads: Reads, day: Day) => Promise<T> {
+  const asked = once(ask);
+  return async (reads, { stretch, index }) => (await asked(reads, stretch))[index] as T;
 }
 
 /** Finding is what a judgement says; the run gives it its identity. Times are epoch milliseconds of event time. */
@@ -111,8 +153,8 @@ export interface Example<F> {
 }
 
 /**
- * Detector turns facts about recent events into findings. `facts` is set-based SQL over all subjects of a scope at once;
- * `judge` is pure: one subject's facts, the parameters, and the event time from which findings count.
+ * Detector turns facts about recent events into findings. `facts` is set-based SQL over all subjects of a day at once, and of the days
+ * judged with it; `judge` is pure: one subject's facts, the parameters, and the event times from and until which findings count.
  */
 export interface Detector<F = unknown, K extends string = string> {
   /** Also its file's name and its key in the configuration. */
@@ -124,8 +166,9 @@ export interface Detector<F = unknown, K extends string = string> {
   readonly runbook: string;
   readonly knownGaps: readonly string[];
   readonly params: Readonly<Record<K, Param>>;
-  facts(reads: Reads, scope: Scope): Promise<F[]>;
-  judge(facts: F, params: Params<K>, since: number): Finding[];
+  facts(reads: Reads, day: Day): Promise<F[]>;
+  /** `since` inclusive; findings at `until` and after it may be left out. */
+  judge(facts: F, params: Params<K>, since: number, until?: number): Finding[];
   readonly examples: readonly Example<F>[];
 }
 

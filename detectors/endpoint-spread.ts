@@ -46,11 +46,12 @@ function walkStart(values: readonly MetValue[], index: number): number {
   return met(from);
 }
 
-function judge(facts: NoveltyFacts, params: Knobs, since: number): Finding[] {
+function judge(facts: NoveltyFacts, params: Knobs, since: number, until = Number.POSITIVE_INFINITY): Finding[] {
   const values = facts.values.endpoint;
   const findings = new Map<string, Finding>();
   for (const [index, { met }] of values.entries()) {
     if (met < since) continue;
+    if (met >= until) break;
     const known = learningState(facts.activeHours, met) === 'known';
     const found = known
       ? [judgeWalk(facts, params, index, WALK)]

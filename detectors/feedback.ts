@@ -88,8 +88,8 @@ const newestWords = defineQuery<Record<string, never>, Word>(
 
 const remembered = new WeakMap<Reads, { readonly version: string; readonly feedback: Promise<Feedback> }>();
 
-/** feedbackFor is what people have said by now: one small query a scope, and the words themselves only when there are new ones. */
-export const feedbackFor = once(currentFeedback);
+/** feedbackFor is what people have said by now: one small query a stretch, and the words themselves only when there are new ones. */
+export const feedbackFor = once((reads: Reads, _: Scope) => currentFeedback(reads));
 
 async function currentFeedback(reads: Reads): Promise<Feedback> {
   const [now = ''] = await reads.read(version, {});

@@ -1,10 +1,10 @@
 import { plural } from '../core/index.ts';
 import { HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
-import { defineDetector, type Finding, type Params, type Reads, type Scope } from './contract.ts';
+import { type Day, defineDetector, type Finding, type Params, type Reads, together } from './contract.ts';
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
 import { recalled } from './feedback.ts';
-import { isSame, lineageKey } from './lineage.ts';
+import { isSame, type Lineage, lineageKey } from './lineage.ts';
 import {
   callsBefore,
   type MetValue,
@@ -60,9 +60,17 @@ const BURST_CALLS = [8, 24, 64];
 /** How much hours of one token differ in their calls: the shape of the gamma around its mean. */
 const CALLS_SHAPE = 2;
 
-async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
-  const open = scope.within.from - OPEN_MS;
-  const fresh = (await metFacts(reads, scope)).flatMap((facts) =>
+/** Arrived is a place that a lineage came to newly, and which other places it met just then. */
+interface Arrived extends Lineage {
+  readonly facet: PlaceFacet;
+  readonly value: OwnValue;
+  readonly home: string;
+  readonly strange: readonly string[];
+}
+
+async function arrivedOn(reads: Reads, day: Day): Promise<Arrived[]> {
+  const open = day.within.from - OPEN_MS;
+  return (await metFacts(reads, day)).flatMap((facts) =>
     newPlaces(facts)
       .filter(({ value }) => value.met >= open)
       .map(({ facet, value }) => {
@@ -71,33 +79,52 @@ async function facts(reads: Reads, scope: Scope): Promise<GeoFacts[]> {
         return { owner, lineage, home: values.country[0]?.value ?? '', facet, value, strange };
       }),
   );
-  if (fresh.length === 0) return [];
-  const from = Math.min(...fresh.map((row) => row.value.met));
+}
+
+/** What followed each arrival, as far as it was known when each day ended. */
+const sightingsOf = together(async (reads, { days }): Promise<(Sighting & Lineage)[][]> => {
+  const arrived = await Promise.all(days.map((day) => arrivedOn(reads, day)));
+  // What the lineages met on later days is there already.
+  const fresh = days.flatMap(({ within: { to: until } }, day) =>
+    (arrived[day] ?? []).filter(({ value }) => value.met <= until).map((one) => ({ ...one, day, until })),
+  );
+  if (fresh.length === 0) return days.map(() => []);
   const arrivals = fresh
     .filter(({ facet }) => facet === 'country')
-    .map(({ owner, lineage, home, value }) => ({ owner, lineage, home, country: value.value, met: value.met }));
-  const { to } = scope.within;
-  const [novelty, seen, moved] = await Promise.all([
-    noveltyFacts(reads, scope),
+    .map(({ owner, lineage, home, value: { value: country, met }, day, until }) => ({
+      ...{ owner, lineage, home, country, met },
+      ...{ day, until },
+    }));
+  const [seen, moved] = await Promise.all([
     reads.read(sightings, {
       owners: fresh.map((row) => row.owner),
       lineages: fresh.map((row) => row.lineage),
       facets: fresh.map((row) => row.facet),
       values: fresh.map((row) => row.value.value),
       mets: fresh.map((row) => row.value.met),
-      strange: fresh.map((row) => row.strange),
-      from,
-      to,
+      strange: fresh.map((row) => [...row.strange]),
+      untils: fresh.map((row) => row.until),
     }),
-    moves(reads, arrivals, to),
+    moves(reads, arrivals),
   ]);
-  const movedWith = ({ facet, value, ...of }: (typeof seen)[number]) =>
-    facet === 'kind' ? undefined : moved.find((row) => isSame(row, of) && row.country === value)?.along;
-  const rows = seen.map((row) => ({ ...row, moved: movedWith(row) ?? [] }));
-  const concerned = new Set(fresh.map(lineageKey));
+  const key = (one: Lineage, day: number, country: string) => `${day}\n${lineageKey(one)}\n${country}`;
+  const alongOf = new Map(moved.map((row) => [key(row, row.day, row.country), row.along]));
+  const rows = seen.map(({ of, ...row }) => {
+    const { day } = fresh[of] as (typeof fresh)[number];
+    const along = row.facet === 'kind' ? undefined : alongOf.get(key(row, day, row.value));
+    return { day, sighting: { ...row, moved: along ?? [] } };
+  });
+  return days.map((_, i) => rows.filter(({ day }) => day === i).map(({ sighting }) => sighting));
+});
+
+async function facts(reads: Reads, day: Day): Promise<GeoFacts[]> {
+  const arrived = await arrivedOn(reads, day);
+  if (arrived.length === 0) return [];
+  const concerned = new Set(arrived.map(lineageKey));
+  const [novelty, seen] = await Promise.all([noveltyFacts(reads, day), sightingsOf(reads, day)]);
   return novelty
     .filter((facts) => concerned.has(lineageKey(facts)))
-    .map((facts) => ({ ...facts, sightings: rows.filter((row) => isSame(row, facts)) }));
+    .map((facts) => ({ ...facts, sightings: seen.filter((row) => isSame(row, facts)) }));
 }
 
 /** metWith are the other places that were met just as newly as one, but for the very first: no home to come back to. */
@@ -144,13 +171,13 @@ export function judgedAt(
     .sort((a, b) => a - b);
 }
 
-function judge(facts: GeoFacts, params: Knobs, since: number): Finding[] {
+function judge(facts: GeoFacts, params: Knobs, since: number, until = Number.POSITIVE_INFINITY): Finding[] {
   const findings = new Map<string, Finding>();
   for (const { facet, value } of newPlaces(facts)) {
     if (learningState(facts.activeHours, value.met) !== 'known') continue;
     const sighting = facts.sightings.find((seen) => seen.facet === facet && seen.value === value.value);
     for (const at of judgedAt(facts, value.met, sighting, params.settle_seconds * 1000)) {
-      if (at < since) continue;
+      if (at < since || at >= until) continue;
       const finding = judgePlace(facts, params, facet, value, sighting, at);
       if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
     }

@@ -1,19 +1,20 @@
 import { defineQuery, num, text } from '../store/index.ts';
-import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
-import { candidates, isCandidate, RUSH_ENDPOINTS } from './candidates.ts';
-import { once, type Reads, type Scope } from './contract.ts';
+import { countUntil, DAY_MS, HOUR_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
+import { type Bounds, candidates, isCandidate, RUSH_ENDPOINTS, widest } from './candidates.ts';
+import { type Day, once, type Reads, remembered, type Scope, type Stretch, together } from './contract.ts';
 import {
   activityAsSaid,
   type Feedback,
   feedbackFor,
   type Said,
+  type UsedAgain,
   usedAgain,
   valueKey,
   valuesAsSaid,
 } from './feedback.ts';
 import { type Lineage, lineageKey } from './lineage.ts';
-import { FACETS, type Facet, fleetAt, type Prior } from './prior.ts';
-import { inheritActivity, inheritValues, predecessorsOf, type Successions } from './succession.ts';
+import { FACETS, type Facet, fleetOf, type Prior } from './prior.ts';
+import { type Activity, inheritActivity, inheritValues, predecessorsOf, type Successions } from './succession.ts';
 
 /** MetValue is one value that a lineage met. `met` is its first meeting, epoch milliseconds. */
 export interface MetValue {
@@ -36,10 +37,11 @@ export interface MetValue {
   readonly peers: readonly { readonly lineage: string; readonly met: number }[];
 }
 
-/** OwnValue is one value that a lineage met, whoever else did. */
-export type OwnValue = Omit<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> & {
-  readonly facet: Facet;
-};
+/** OwnValue is one value that a lineage met; nobody was asked yet who else did. */
+export type OwnValue = MetValue & { readonly facet: Facet };
+
+/** What others make of a value that is no news, or that nobody else met. */
+const NOBODY = { peersBefore: 0, peersRecent: [], fleetBefore: 0, peers: [] };
 
 /** MetFacts is what one lineage has met of every facet. */
 export interface MetFacts {
@@ -96,10 +98,11 @@ const metValues = defineQuery<LineageParams, OwnValue & Lineage>(
     calls: num(raw.calls),
     failed: num(raw.failed),
     firstStatus: num(raw.first_status),
+    ...NOBODY,
   }),
 );
 
-const activity = defineQuery<LineageParams, Lineage & { hours: number[]; calls: number[] }>(
+const activityOf = defineQuery<LineageParams, Lineage & { hours: number[]; calls: number[] }>(
   'novelty_activity',
   `SELECT owner, lineage, arraySort(groupArray((at, made))) AS hours
    FROM (
@@ -160,8 +163,7 @@ interface PeerParams extends Record<string, unknown> {
   leftValues: string[];
 }
 
-type PeerRow = Pick<MetValue, 'value' | 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'> &
-  Lineage & { readonly facet: Facet };
+type PeerRow = FreshValue & Pick<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'>;
 
 /** How peers stand to each fresh value: one row a fresh value. The arrays run in step. */
 const peers = defineQuery<PeerParams, PeerRow>(
@@ -172,6 +174,7 @@ const peers = defineQuery<PeerParams, PeerRow>(
      of AS fresh_owner,
      {lineages:Array(String)}[i] AS fresh_lineage,
      {values:Array(String)}[i] AS fresh_value,
+     at AS fresh_met,
      countIf(owner = of AND met < at - ${DAY_MS}) AS peers_before,
      arraySort(groupArrayIf(100)(met, owner = of AND met >= at - ${DAY_MS} AND met <= at + ${HOUR_MS})) AS peers_recent,
      groupArraySortedIf(20)((met, lineage), owner = of AND met <= at + ${HOUR_MS}) AS named,
@@ -191,6 +194,7 @@ const peers = defineQuery<PeerParams, PeerRow>(
     owner: text(raw.fresh_owner),
     lineage: text(raw.fresh_lineage),
     value: text(raw.fresh_value),
+    met: num(raw.fresh_met),
     peersBefore: num(raw.peers_before),
     peersRecent: (raw.peers_recent as unknown[]).map(num),
     fleetBefore: num(raw.fleet_before),
@@ -206,138 +210,187 @@ const SLICE_LINEAGES = 250;
 const SLICE_VALUES = 1_000;
 
 /**
- * metFacts gathers what every lineage of the scope has met that met a new value of any facet within an hour before the scope's
+ * metFacts gathers what every lineage of the scope has met that met a new value of any facet within an hour before the day's
  * events or in them: a few rows in steady state, however long the history. Lineages without a baseline yet are left out
  * unless they are in a rush.
  */
-export const metFacts = once(async (reads, scope): Promise<MetFacts[]> => {
-  if (scope.usage === 0) return [];
-  const { subjects } = scope;
-  const fresh = scope.within.from - OPEN_MS;
-  const knownBefore = scope.within.to - KNOWN_AFTER_MS;
-  const { successions } = await fleetAt(reads, scope.within.from, scope.now);
-  const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(lineageKey);
-  const bounds = { fresh, knownBefore, heirs, rush: RUSH_ENDPOINTS };
-  const touched = async (): Promise<Lineage[]> =>
-    subjects === null
-      ? reads.read(candidates, { ...bounds, from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt] })
-      : subjects.map(([owner, lineage]) => ({ owner, lineage }));
-  const [feedback, looked] = await Promise.all([
-    feedbackFor(reads, scope),
-    touched().then((of) => lookUp(reads, of, successions)),
+export const metFacts = together(async (reads, stretch): Promise<MetFacts[][]> => {
+  if (stretch.usage === 0) return stretch.days.map(() => []);
+  const days = await Promise.all(
+    stretch.days.map(async (day) => {
+      const { successions } = await fleetOf(reads, day);
+      return { day, successions, bounds: boundsOf(day, successions) };
+    }),
+  );
+  const pastsOf = (one: Lineage) => days.flatMap(({ successions }) => pastOf(successions, one));
+  const lookUp = (of: readonly Lineage[]) => readMet(reads, unique(of.flatMap((one) => [one, ...pastsOf(one)])));
+  const [feedback, [touched, met]] = await Promise.all([
+    feedbackFor(reads, stretch),
+    touchedBy(reads, stretch, widest(days.map(({ bounds }) => bounds))).then(
+      async (of) => [of, await lookUp(of)] as const,
+    ),
   ]);
-  const again = await usedAgain(reads, feedback, scope);
-  // To the batches it is nothing new, so that these are found by what people said alone.
-  const recalled = feedback.words.filter((word) => (again.get(valueKey(word))?.met ?? 0) >= fresh);
-  const known = new Set(looked.map(lineageKey));
-  const more = recalled.filter((word) => !known.has(lineageKey(word)) && known.add(lineageKey(word)));
-  const spokenOf = new Set(recalled.map(lineageKey));
-  // Those that are named met something new: most are candidates, and what they met tells without another question.
-  const isWanted = ({ own }: Looked) =>
-    subjects === null || spokenOf.has(lineageKey(own)) || isCandidate(own, own.values, bounds);
-  // What a predecessor did later in the day was not known when the day began.
-  const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
-  const asSaid = (one: Looked['own']) => valuesAsSaid(one.values, feedback.ofLineage.get(lineageKey(one)) ?? [], again);
-  return [...looked, ...(await lookUp(reads, more, successions))].filter(isWanted).map(({ own, past }) => {
-    const { owner, lineage } = own;
-    const values = grouped(inheritValues(asSaid(own), past.flatMap(asSaid), day), (value) => value.facet);
-    return {
-      owner,
-      lineage,
-      inheritedFrom: past.map((one) => one.lineage),
-      values: Object.fromEntries(
-        FACETS.map((facet) => [facet, withoutEgress(values.get(facet) ?? [])]),
-      ) as unknown as Record<Facet, OwnValue[]>,
-    };
+  const spoken: { readonly again: ReadonlyMap<string, UsedAgain>; readonly recalled: readonly Lineage[] }[] = [];
+  for (const { day, bounds } of days) {
+    const again = await usedAgain(reads, feedback, day);
+    // To the batches it is nothing new, so that these are found by what people said alone.
+    const recalled = feedback.words.filter((word) => (again.get(valueKey(word))?.met ?? 0) >= bounds.fresh);
+    spoken.push({ again, recalled });
+  }
+  const known = new Set(touched.map(lineageKey));
+  const more = unique(spoken.flatMap(({ recalled }) => recalled)).filter((one) => !known.has(lineageKey(one)));
+  for (const [key, values] of await lookUp(more)) met.set(key, values);
+  const byFacet = remembered(facetsOf);
+  return days.map(({ day, successions, bounds }, i) => {
+    const { again, recalled } = spoken[i] as (typeof spoken)[number];
+    const spokenOf = new Set(recalled.map(lineageKey));
+    const storedOf = (one: Lineage) => met.get(lineageKey(one)) ?? [];
+    const asSaid = (one: Lineage) => valuesAsSaid(storedOf(one), feedback.ofLineage.get(lineageKey(one)) ?? [], again);
+    // Those that are named met something new: most are candidates, and what they met tells without another question.
+    const isWanted = (one: Lineage) =>
+      spokenOf.has(lineageKey(one)) || (known.has(lineageKey(one)) && isCandidate(one, storedOf(one), bounds));
+    return [...touched, ...more].filter(isWanted).map(({ owner, lineage }) => {
+      const past = pastOf(successions, { owner, lineage });
+      // What a predecessor did later in the day was not known when the day began.
+      const values = inheritValues(asSaid({ owner, lineage }), past.flatMap(asSaid), startOf(day));
+      return { owner, lineage, inheritedFrom: past.map((one) => one.lineage), values: byFacet(values) };
+    });
   });
 });
 
-/** Looked is what a lineage met, and each of those that it took over from, as the store has it. */
-interface Looked extends Lineage {
-  readonly own: Lineage & { readonly values: readonly (OwnValue & Lineage)[] };
-  readonly past: readonly Looked['own'][];
+/** startOf is when the UTC day began. */
+function startOf(day: Day): number {
+  return Math.floor(day.within.from / DAY_MS) * DAY_MS;
 }
 
-async function lookUp(reads: Reads, of: readonly Lineage[], successions: Successions): Promise<Looked[]> {
-  const found: Looked[] = [];
+function boundsOf({ within }: Day, successions: Successions): Bounds {
+  const knownBefore = within.to - KNOWN_AFTER_MS;
+  const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(lineageKey);
+  return { fresh: within.from - OPEN_MS, knownBefore, heirs, rush: RUSH_ENDPOINTS };
+}
+
+/** touchedBy are the lineages that the batches name, or those that the store knows to be candidates. */
+async function touchedBy(reads: Reads, scope: Scope, bounds: Bounds): Promise<Lineage[]> {
+  const { subjects, from, to, receivedAt } = scope;
+  if (subjects !== null) return subjects.map(([owner, lineage]) => ({ owner, lineage }));
+  return reads.read(candidates, { ...bounds, from, to, receivedAt: [...receivedAt] });
+}
+
+/** pastOf are the lineages that one took over from, the nearest first. */
+function pastOf(successions: Successions, one: Lineage): Lineage[] {
+  return predecessorsOf(successions, one).map((lineage) => ({ owner: one.owner, lineage }));
+}
+
+function unique<L extends Lineage>(lineages: readonly L[]): L[] {
+  return [...new Map(lineages.map((one) => [lineageKey(one), one])).values()];
+}
+
+type StoredValue = OwnValue & Lineage;
+
+/** readMet reads what lineages met, by lineageKey. */
+async function readMet(reads: Reads, of: readonly Lineage[]): Promise<Map<string, StoredValue[]>> {
+  const met = new Map<string, StoredValue[]>();
   for (let i = 0; i < of.length; i += SLICE_LINEAGES) {
-    const slice = of.slice(i, i + SLICE_LINEAGES);
-    const asked = slice.map((one) => ({ ...one, inheritedFrom: predecessorsOf(successions, one) }));
-    const met = grouped(await reads.read(metValues, lineageParams(asked)), lineageKey);
-    for (const { owner, lineage, inheritedFrom } of asked) {
-      const metBy = (one: string) => {
-        const id = { owner, lineage: one };
-        return { ...id, values: met.get(lineageKey(id)) ?? [] };
-      };
-      found.push({ owner, lineage, own: metBy(lineage), past: inheritedFrom.map(metBy) });
-    }
+    const asked = of.slice(i, i + SLICE_LINEAGES);
+    const found = grouped(await reads.read(metValues, lineageParams(asked)), lineageKey);
+    for (const one of asked) met.set(lineageKey(one), found.get(lineageKey(one)) ?? []);
   }
-  return found;
+  return met;
 }
 
-function lineageParams(of: readonly Pick<MetFacts, 'owner' | 'lineage' | 'inheritedFrom'>[]): LineageParams {
+function lineageParams(of: readonly Lineage[]): LineageParams {
   return {
     owners: [...new Set(of.map(({ owner }) => owner))],
-    lineages: [...new Set(of.flatMap(({ lineage, inheritedFrom }) => [lineage, ...inheritedFrom]))],
+    lineages: [...new Set(of.map(({ lineage }) => lineage))],
   };
 }
 
-/** noveltyFacts adds to what the lineages met their activity, and what their peers make of the new part. */
-export const noveltyFacts = once(async (reads, scope): Promise<NoveltyFacts[]> => {
-  const met = await metFacts(reads, scope);
-  const facts: NoveltyFacts[] = [];
-  for (let i = 0; i < met.length; i += SLICE_LINEAGES)
-    facts.push(...(await addPeers(reads, scope, met.slice(i, i + SLICE_LINEAGES))));
-  return facts;
+function facetsOf(values: readonly OwnValue[]): MetFacts['values'] {
+  const of = grouped(values, ({ facet }) => facet);
+  return Object.fromEntries(
+    FACETS.map((facet) => [facet, withoutEgress(of.get(facet) ?? [])]),
+  ) as unknown as MetFacts['values'];
+}
+
+/** Company is what the lineages of all days of a stretch did, and what others make of what they met newly. */
+interface Company {
+  /** By freshKey. */
+  readonly peers: ReadonlyMap<string, PeerRow>;
+  /** By lineageKey, what was malicious taken out. */
+  readonly activity: ReadonlyMap<string, Activity>;
+  /** By owner. */
+  readonly families: ReadonlyMap<string, readonly (Lineage & Pick<NoveltyFacts, 'tokens'>)[]>;
+  readonly feedback: Feedback;
+}
+
+const companyOf = once(async (reads: Reads, stretch: Stretch): Promise<Company> => {
+  const { days } = stretch;
+  const feedback = await feedbackFor(reads, stretch);
+  const met = await Promise.all(days.map((day) => metFacts(reads, day)));
+  const of = unique(
+    met
+      .flat()
+      .flatMap(({ owner, lineage, inheritedFrom }) =>
+        [lineage, ...inheritedFrom].map((one) => ({ owner, lineage: one })),
+      ),
+  );
+  const fresh = days.flatMap((day, i) => (met[i] ?? []).flatMap((facts) => freshIn(facts, day)));
+  const asked = [...new Map(fresh.map((value) => [freshKey(value), value])).values()];
+  const [peers, activity, families] = await Promise.all([
+    askPeers(reads, asked, feedback),
+    sliced(of, (slice) => reads.read(activityOf, lineageParams(slice))),
+    sliced(of, (slice) => reads.read(ownerLineages, { owners: lineageParams(slice).owners })),
+  ]);
+  const wordsOf = (key: string) => [...(feedback.ofLineage.get(key) ?? []), ...(feedback.trips.get(key) ?? [])];
+  return {
+    peers: new Map(peers.map((row) => [freshKey(row), row])),
+    activity: new Map(activity.map((row) => [lineageKey(row), activityAsSaid(row, wordsOf(lineageKey(row)))])),
+    families: grouped(unique(families), ({ owner }) => owner),
+    feedback,
+  };
 });
 
-async function addPeers(reads: Reads, scope: Scope, met: readonly MetFacts[]): Promise<NoveltyFacts[]> {
-  const [feedback, fleet] = await Promise.all([
-    feedbackFor(reads, scope),
-    fleetAt(reads, scope.within.from, scope.now),
-  ]);
-  const params = lineageParams(met);
-  const wordsOf = (one: Lineage) => feedback.ofLineage.get(lineageKey(one)) ?? [];
-  const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
-  // The day before is asked about too: a walk is judged by all that it met.
-  const since = scope.within.from - OPEN_MS - DAY_MS;
-  const fresh = met.flatMap(({ owner, lineage, values }) =>
-    FACETS.flatMap((facet) => values[facet])
-      .filter((value) => value.met >= since)
-      .sort((a, b) => a.met - b.met)
-      .slice(-MAX_FRESH_VALUES)
-      .map(({ facet, value, met }) => ({ owner, lineage, facet, value, met })),
-  );
-  const [peerRows, active, lineages] = await Promise.all([
-    askPeers(reads, fresh, feedback),
-    reads.read(activity, params),
-    reads.read(ownerLineages, { owners: params.owners }),
-  ]);
-  const peersOf = new Map(peerRows.map((row) => [valueKey(row), row]));
-  const activeOf = new Map(
-    active.map((row) => [
-      lineageKey(row),
-      activityAsSaid(row, [...wordsOf(row), ...(feedback.trips.get(lineageKey(row)) ?? [])]),
-    ]),
-  );
-  const lineagesOf = grouped(lineages, (row) => row.owner);
-  const idle = { hours: [], calls: [] };
+async function sliced<R>(of: readonly Lineage[], ask: (slice: readonly Lineage[]) => Promise<R[]>): Promise<R[]> {
+  const rows: R[] = [];
+  for (let i = 0; i < of.length; i += SLICE_LINEAGES) rows.push(...(await ask(of.slice(i, i + SLICE_LINEAGES))));
+  return rows;
+}
+
+/** From then on what was met is asked about: the day before too, for a walk is judged by all that it met. */
+function freshSince({ within }: Day): number {
+  return within.from - OPEN_MS - DAY_MS;
+}
+
+function freshIn({ owner, lineage, values }: MetFacts, day: Day): FreshValue[] {
+  const since = freshSince(day);
+  return FACETS.flatMap((facet) => values[facet].filter(({ met }) => met >= since))
+    .sort((a, b) => a.met - b.met)
+    .slice(-MAX_FRESH_VALUES)
+    .map(({ facet, value, met }) => ({ owner, lineage, facet, value, met }));
+}
+
+const IDLE: Activity = { hours: [], calls: [] };
+
+/** noveltyFacts adds to what the lineages met their activity, and what their peers make of the new part. */
+export const noveltyFacts = once(async (reads: Reads, day: Day): Promise<NoveltyFacts[]> => {
+  const met = await metFacts(reads, day);
+  if (met.length === 0) return [];
+  const fleet = await fleetOf(reads, day);
+  const { peers, activity, families, feedback } = await companyOf(reads, day.stretch);
+  const since = freshSince(day);
   return met.map(({ owner, lineage, inheritedFrom, values }) => {
     const [own, ...past] = [lineage, ...inheritedFrom].map(
-      (one) => activeOf.get(lineageKey({ owner, lineage: one })) ?? idle,
+      (one) => activity.get(lineageKey({ owner, lineage: one })) ?? IDLE,
     );
-    const used = inheritActivity(own ?? idle, past, day);
+    const used = inheritActivity(own ?? IDLE, past, startOf(day));
     const withPeers = (value: OwnValue): MetValue => {
-      const known = peersOf.get(valueKey({ owner, lineage, facet: value.facet, value: value.value }));
-      return {
-        ...value,
-        peersBefore: known?.peersBefore ?? 0,
-        peersRecent: known?.peersRecent ?? [],
-        fleetBefore: known?.fleetBefore ?? 0,
-        peers: known?.peers ?? [],
-      };
+      if (value.met < since) return value;
+      const known = peers.get(freshKey({ ...value, owner, lineage }));
+      if (known === undefined) return value;
+      const { peersBefore, peersRecent, fleetBefore, peers: named } = known;
+      return { ...value, peersBefore, peersRecent, fleetBefore, peers: named };
     };
-    const family = lineagesOf.get(owner) ?? [];
+    const family = families.get(owner) ?? [];
     const itself = new Set([lineage, ...inheritedFrom]);
     return {
       owner,
@@ -353,10 +406,10 @@ async function addPeers(reads: Reads, scope: Scope, met: readonly MetFacts[]): P
       fleetPeers: fleet.lineages,
       priors: fleet.priors,
       inheritedFrom,
-      spoken: [...itself].some((one) => wordsOf({ owner, lineage: one }).length > 0),
+      spoken: [...itself].some((one) => feedback.ofLineage.has(lineageKey({ owner, lineage: one }))),
     };
   });
-}
+});
 
 /** Stands for the organisation's own way out, in every facet of place. */
 const EGRESS = 'egress';
@@ -369,6 +422,11 @@ function withoutEgress<T extends { readonly facet: Facet; readonly value: string
 const PLACE_FACETS: ReadonlySet<Facet> = new Set(['country', 'network', 'kind']);
 
 type FreshValue = Pick<OwnValue, 'facet' | 'value' | 'met'> & Lineage;
+
+/** freshKey names a value that a lineage met at a moment: to whoever takes over from another it may be another moment on another day. */
+function freshKey(value: FreshValue): string {
+  return `${value.met} ${valueKey(value)}`;
+}
 
 async function askPeers(reads: Reads, fresh: readonly FreshValue[], feedback: Feedback) {
   const malicious = feedback.words.filter(({ verdict }) => verdict === 'malicious');
@@ -416,9 +474,7 @@ export function tokenAt(facts: Pick<NoveltyFacts, 'tokens' | 'lineage'>, at: num
 
 /** peersAt is how many other lineages of the owner had been used by a moment. */
 export function peersAt(facts: Pick<NoveltyFacts, 'peersSince'>, at: number): number {
-  let peers = 0;
-  for (const since of facts.peersSince) if (since <= at) peers++;
-  return peers;
+  return countUntil(facts.peersSince, at);
 }
 
 /** callsBefore is how many calls the lineage made in the hours that ended by a moment, and in how many of them. */

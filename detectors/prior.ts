@@ -1,6 +1,6 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, KNOWN_AFTER_MS } from './baseline.ts';
-import type { Reads } from './contract.ts';
+import { type Day, type Reads, together } from './contract.ts';
 import { type Lineage, lineageKey } from './lineage.ts';
 import { fitGamma, type Gamma } from './statistics.ts';
 import { inferSuccessions, type Successions } from './succession.ts';
@@ -17,25 +17,48 @@ export interface Prior {
   readonly young: Gamma;
 }
 
-const fleetSize = defineQuery<{ before: number }, number>(
+/** How many lineages had been used when each of the days began that one had been used before. */
+const fleetSizes = defineQuery<{ days: number[] }, { day: number; lineages: number }>(
   'fleet_size',
-  'SELECT uniq(owner, lineage) AS lineages FROM rollup_tokens WHERE first_seen < fromUnixTimestamp64Milli({before:Int64})',
-  (raw) => num(raw.lineages),
+  `SELECT day, uniq(owner, lineage) AS lineages
+   FROM rollup_tokens
+   ARRAY JOIN {days:Array(Int64)} AS day
+   WHERE first_seen < fromUnixTimestamp64Milli(day)
+   GROUP BY day`,
+  (raw) => ({ day: num(raw.day), lineages: num(raw.lineages) }),
 );
 
-/** FleetMember is how many new values of a facet a known lineage met. */
-interface FleetMember extends Lineage {
-  readonly facet: Facet;
-  /** Values met after the first day, */
-  readonly later: number;
-  /** and on it, the very first among them. */
-  readonly early: number;
+/** Counted are counts as they were when each of some days began, in step with the days: before the end of a first day, and after it. */
+interface Counted {
+  readonly early: readonly number[];
+  readonly later: readonly number[];
 }
 
-/** What each known lineage of a sample met before `before`, by facet: one row a lineage and facet. */
-const fleetNovelty = defineQuery<{ before: number; knownBefore: number; every: number }, FleetMember>(
+const countsOf = (raw: Record<string, unknown>): Counted => ({
+  early: (raw.early as unknown[]).map(num),
+  later: (raw.later as unknown[]).map(num),
+});
+
+/** FleetMember is how many values of a facet a lineage met. */
+interface FleetMember extends Lineage, Counted {
+  readonly facet: Facet;
+  /** When it met the very first, epoch milliseconds. */
+  readonly first: number;
+}
+
+interface FleetParams extends Record<string, unknown> {
+  /** By time. */
+  days: number[];
+  every: number;
+}
+
+/** What each lineage of a sample had met when the days began, by facet, of those that were known on the last: one row a lineage and facet. */
+const fleetNovelty = defineQuery<FleetParams, FleetMember>(
   'fleet_novelty',
-  `SELECT facet, owner, lineage, arrayMin(mets) AS first, arrayCount(met -> met > first + ${DAY_MS}, mets) AS later, length(mets) - later AS early
+  `WITH {days:Array(Int64)} AS days
+   SELECT facet, owner, lineage, arrayMin(mets) AS first,
+     arrayMap(day -> arrayCount(met -> met < day AND met <= first + ${DAY_MS}, mets), days) AS early,
+     arrayMap(day -> arrayCount(met -> met < day AND met > first + ${DAY_MS}, mets), days) AS later
    FROM (
      SELECT facet, owner, lineage, groupArray(met) AS mets
      FROM (
@@ -43,39 +66,33 @@ const fleetNovelty = defineQuery<{ before: number; knownBefore: number; every: n
        FROM rollup_facets
        WHERE cityHash64(lineage) % {every:UInt32} = 0
        GROUP BY facet, owner, lineage, value
-       HAVING met < {before:Int64}
      )
      GROUP BY facet, owner, lineage
    )
-   WHERE first < {knownBefore:Int64}`,
+   WHERE first < days[-1] - ${KNOWN_AFTER_MS}`,
   (raw) => ({
     facet: text(raw.facet) as Facet,
     owner: text(raw.owner),
     lineage: text(raw.lineage),
-    later: num(raw.later),
-    early: num(raw.early),
+    first: num(raw.first),
+    ...countsOf(raw),
   }),
 );
 
-/** In how many hours each lineage of a sample was active before `before`: on its first day, and since. */
-const fleetActivity = defineQuery<
-  { before: number; every: number },
-  Lineage & { readonly later: number; readonly early: number }
->(
+/** In how many hours each lineage of a sample had been active when the days began. */
+const fleetActivity = defineQuery<FleetParams, Lineage & Counted>(
   'fleet_activity',
-  `SELECT owner, lineage, arrayMin(hours) AS first, arrayCount(hour -> hour > first + ${DAY_MS / 1000}, hours) AS later, length(hours) - later AS early
+  `WITH arrayMap(day -> intDiv(day, 1000), {days:Array(Int64)}) AS days
+   SELECT owner, lineage, arrayMin(hours) + ${DAY_MS / 1000} AS settled,
+     arrayMap(day -> arrayCount(hour -> hour < day AND hour <= settled, hours), days) AS early,
+     arrayMap(day -> arrayCount(hour -> hour < day AND hour > settled, hours), days) AS later
    FROM (
      SELECT owner, lineage, groupUniqArray(toUnixTimestamp(hour)) AS hours
      FROM rollup_hours
-     WHERE cityHash64(lineage) % {every:UInt32} = 0 AND hour < fromUnixTimestamp64Milli({before:Int64})
+     WHERE cityHash64(lineage) % {every:UInt32} = 0
      GROUP BY owner, lineage
    )`,
-  (raw) => ({
-    owner: text(raw.owner),
-    lineage: text(raw.lineage),
-    later: num(raw.later),
-    early: num(raw.early),
-  }),
+  (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage), ...countsOf(raw) }),
 );
 
 /** Lineages that a prior is fitted on at most. */
@@ -136,49 +153,92 @@ export function renewFleets(reads: Reads, now: number): boolean {
  * day that has not begun at `now` (epoch milliseconds, the clock of whoever looks): that day is looked at anew once it has.
  */
 export function fleetAt(reads: Reads, at: number, now: number): Promise<Fleet> {
-  const day = Math.floor(at / DAY_MS) * DAY_MS;
-  const days = fleets.get(reads) ?? new Map<number, Kept>();
-  fleets.set(reads, days);
-  const known = days.get(day);
-  if (known !== undefined && (known.begun || now < day)) return known.fleet;
-  const kept = { fleet: fitFleet(reads, day), begun: now >= day };
-  const drop = () => days.get(day) === kept && days.delete(day);
-  // A fleet that is not known yet may be by the next look, when its history was imported: only what was fitted is kept.
-  kept.fleet.then(
-    ({ priors }) => FACETS.every((facet) => priors[facet] === DEFAULT_PRIOR[facet]) && drop(),
-    () => drop(),
-  );
-  days.set(day, kept);
-  for (const old of days.keys()) if (days.size > KEPT_DAYS) days.delete(old);
-  return kept.fleet;
+  return fleetsAt(reads, [at], now)[0] as Promise<Fleet>;
 }
 
-async function fitFleet(reads: Reads, day: number): Promise<Fleet> {
-  const [lineages = 0] = await reads.read(fleetSize, { before: day });
-  const every = Math.max(1, Math.ceil(lineages / PRIOR_SAMPLE));
-  const [successions, members, activity] = await Promise.all([
-    inferSuccessions(reads, day),
-    reads.read(fleetNovelty, { before: day, knownBefore: day - KNOWN_AFTER_MS, every }),
-    reads.read(fleetActivity, { before: day, every }),
+/** fleetOf is the fleet as it was when a day began; the days of a stretch are looked at together. */
+export const fleetOf: (reads: Reads, day: Day) => Promise<Fleet> = together(async (reads, { days, now }) =>
+  Promise.all(
+    fleetsAt(
+      reads,
+      days.map(({ within }) => within.from),
+      now,
+    ),
+  ),
+);
+
+function fleetsAt(reads: Reads, moments: readonly number[], now: number): Promise<Fleet>[] {
+  const kept = fleets.get(reads) ?? new Map<number, Kept>();
+  fleets.set(reads, kept);
+  const days = moments.map((at) => Math.floor(at / DAY_MS) * DAY_MS);
+  const unknown = days.filter((day) => {
+    const known = kept.get(day);
+    return known === undefined || !(known.begun || now < day);
+  });
+  const fitted = fitFleets(reads, unknown);
+  for (const [i, day] of unknown.entries()) {
+    const fleet = fitted.then((found) => found[i] as Fleet);
+    const one = { fleet, begun: now >= day };
+    const drop = () => kept.get(day) === one && kept.delete(day);
+    // A fleet that is not known yet may be by the next look, when its history was imported: only what was fitted is kept.
+    fleet.then(
+      ({ priors }) => FACETS.every((facet) => priors[facet] === DEFAULT_PRIOR[facet]) && drop(),
+      () => drop(),
+    );
+    kept.set(day, one);
+  }
+  const found = days.map((day) => (kept.get(day) as Kept).fleet);
+  for (const old of kept.keys()) if (kept.size > KEPT_DAYS) kept.delete(old);
+  return found;
+}
+
+/** fitFleets looks at the fleet as it was when each of the days began; in step with them, which are sorted. */
+async function fitFleets(reads: Reads, days: readonly number[]): Promise<Fleet[]> {
+  if (days.length === 0) return [];
+  const sizes = new Map(
+    (await reads.read(fleetSizes, { days: [...days] })).map(({ day, lineages }) => [day, lineages]),
+  );
+  const everyOf = (day: number) => Math.max(1, Math.ceil((sizes.get(day) ?? 0) / PRIOR_SAMPLE));
+  const samples = [...new Set(days.map(everyOf))];
+  const [successions, ...priors] = await Promise.all([
+    inferSuccessions(reads, days),
+    ...samples.map((every) =>
+      fitPriors(
+        reads,
+        days.filter((day) => everyOf(day) === every),
+        every,
+      ),
+    ),
+  ]);
+  const priorsOf = new Map(priors.flat());
+  return days.map((day, i) => ({
+    lineages: sizes.get(day) ?? 0,
+    priors: priorsOf.get(day) as Fleet['priors'],
+    successions: successions[i] as Successions,
+  }));
+}
+
+async function fitPriors(reads: Reads, days: number[], every: number): Promise<[day: number, Fleet['priors']][]> {
+  const [members, activity] = await Promise.all([
+    reads.read(fleetNovelty, { days, every }),
+    reads.read(fleetActivity, { days, every }),
   ]);
   const hoursOf = new Map(activity.map((row) => [lineageKey(row), row]));
-  const habits = members.flatMap(({ facet, later, early, ...of }) => {
-    const hours = hoursOf.get(lineageKey(of));
-    if (hours === undefined) return [];
-    // The very first value is no news to anybody.
-    const young = { count: Math.max(0, early - 1), exposure: hours.early };
-    return [{ facet, settled: { count: later, exposure: hours.later }, young }];
+  const counted = members.map((met) => ({ met, hours: hoursOf.get(lineageKey(met)) }));
+  return days.map((day, i) => {
+    const habits = counted.flatMap(({ met, hours }) => {
+      if (hours === undefined || met.first >= day - KNOWN_AFTER_MS) return [];
+      // The very first value is no news to anybody.
+      const young = { count: Math.max(0, (met.early[i] ?? 0) - 1), exposure: hours.early[i] ?? 0 };
+      return [{ facet: met.facet, settled: { count: met.later[i] ?? 0, exposure: hours.later[i] ?? 0 }, young }];
+    });
+    const priorOf = (facet: Facet) =>
+      fitPrior(
+        facet,
+        habits.filter((habit) => habit.facet === facet),
+      );
+    return [day, Object.fromEntries(FACETS.map((facet) => [facet, priorOf(facet)])) as Record<Facet, Prior>];
   });
-  const priorOf = (facet: Facet) =>
-    fitPrior(
-      facet,
-      habits.filter((habit) => habit.facet === facet),
-    );
-  return {
-    lineages,
-    priors: Object.fromEntries(FACETS.map((facet) => [facet, priorOf(facet)])) as Record<Facet, Prior>,
-    successions,
-  };
 }
 
 function fitPrior(facet: Facet, habits: readonly Record<keyof Prior, { count: number; exposure: number }>[]): Prior {

@@ -1,5 +1,5 @@
 import { type Detection, errorText, isTransient, type Logger, stableId } from '../core/index.ts';
-import { type Detector, daysOf, type Finding, type Reads, type Scope } from './contract.ts';
+import { type Detector, type Finding, type Reads, type Scope, stretchesOf } from './contract.ts';
 import { DETECTORS } from './registry.ts';
 
 /** Enabled is a detector that is switched on, with its parameters resolved. */
@@ -61,13 +61,13 @@ export async function judgeScope(
 ): Promise<{ detections: Detection[]; broken: Broken[] }> {
   const found = new Map<string, Detection>();
   const broken = new Map<string, Broken>();
-  for (const day of daysOf(scope)) {
+  for (const day of stretchesOf(scope).flatMap(({ days }) => days)) {
     const detections = await Promise.all(
       enabled.map(async ({ detector, params }) => {
         try {
           const facts = await detector.facts(reads, day);
           return facts
-            .flatMap((each) => detector.judge(each, params, day.within.from))
+            .flatMap((each) => detector.judge(each, params, day.within.from, day.within.to))
             .filter((finding) => finding.window.to >= day.within.from && finding.window.to < day.within.to)
             .map((finding) => toDetection(detector.id, finding));
         } catch (error) {

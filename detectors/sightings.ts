@@ -1,7 +1,7 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
-import type { Lineage } from './lineage.ts';
+import { type Lineage, lineageKey } from './lineage.ts';
 
 /** PlaceFacet is where a token can arrive: a country, or a kind of network in a country that it knows. */
 export type PlaceFacet = 'country' | 'kind';
@@ -50,7 +50,8 @@ export function callsBy({ calls, minutes, homeAfter, callsUntilHome }: Sighting,
 }
 
 /**
- * sightings reads what followed the first call from each new place: one row a place; the arrays run in step. `strange` are the other
+ * sightings reads what followed the first call from each new place, as far as it was known at `until`: one row a place, `of` is its
+ * position; the arrays run in step. `strange` are the other
  * places that each lineage met just then: being heard from those is no coming home. Who failed to
  * authenticate (401) was not the token, here or there.
  */
@@ -62,10 +63,9 @@ export const sightings = defineQuery<
     values: string[];
     mets: number[];
     strange: string[][];
-    from: number;
-    to: number;
+    untils: number[];
   },
-  Omit<Sighting, 'moved'> & Lineage
+  Omit<Sighting, 'moved'> & Lineage & { readonly of: number }
 >(
   'geo_sightings',
   `WITH
@@ -73,10 +73,11 @@ export const sightings = defineQuery<
      toUnixTimestamp64Milli(call.time) AS at,
      intDiv(at - fresh.met, 60000) AS minute
    SELECT
-     fresh.owner AS owner,
-     fresh.lineage AS lineage,
-     fresh.facet AS facet,
-     fresh.value AS value,
+     fresh.position AS position,
+     any(fresh.owner) AS owner,
+     any(fresh.lineage) AS lineage,
+     any(fresh.facet) AS facet,
+     any(fresh.value) AS value,
      groupArraySortedIf(${MAX_CALLS})((at, call.ip, call.endpoint, call.status, call.user_agent, call.country, call.asn, call.kind), here = fresh.value) AS calls,
      minMapIf(map(minute, at), here = fresh.value) AS firsts,
      sumMapIf(map(minute, 1), here = fresh.value) AS counts,
@@ -84,20 +85,21 @@ export const sightings = defineQuery<
      minIf(at, here NOT IN ('', fresh.value) AND NOT has(fresh.strange, here)) AS home_after,
      arrayCount(then -> then <= home_after, groupArrayIf(at, here = fresh.value)) AS until_home
    FROM (
-     SELECT pair.1 AS owner, pair.2 AS lineage, pair.3 AS facet, pair.4 AS value, pair.5 AS met, pair.6 AS strange
-     FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {mets:Array(Int64)}, {strange:Array(Array(String))})) AS pair)
+     SELECT pair.1 AS owner, pair.2 AS lineage, pair.3 AS facet, pair.4 AS value, pair.5 AS met, pair.6 AS strange, pair.7 AS until, pair.8 AS position
+     FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {mets:Array(Int64)}, {strange:Array(Array(String))}, {untils:Array(Int64)}, arrayEnumerate({owners:Array(String)}))) AS pair)
    ) AS fresh
    INNER JOIN (
      SELECT owner, lineage, time, ip, toString(endpoint) AS endpoint, status, toString(country) AS country, asn, toString(user_agent) AS user_agent,
        if(network_kind = 'egress', 'egress', country) AS place, if(network_kind = '' AND asn != 0, 'other', toString(network_kind)) AS kind
      FROM events
-     WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+     WHERE time >= fromUnixTimestamp64Milli(arrayMin({mets:Array(Int64)})) AND time <= fromUnixTimestamp64Milli(arrayMax({untils:Array(Int64)}))
        AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND status != 401
      LIMIT 1 BY owner, lineage, id
    ) AS call ON call.owner = fresh.owner AND call.lineage = fresh.lineage
-   WHERE at >= fresh.met AND at <= fresh.met + ${OPEN_MS}
-   GROUP BY fresh.owner, fresh.lineage, fresh.facet, fresh.value`,
+   WHERE at >= fresh.met AND at <= least(fresh.met + ${OPEN_MS}, fresh.until)
+   GROUP BY fresh.position`,
   (raw) => ({
+    of: num(raw.position) - 1,
     owner: text(raw.owner),
     lineage: text(raw.lineage),
     facet: text(raw.facet) as PlaceFacet,
@@ -135,16 +137,27 @@ interface Newcomer {
   readonly met: number;
 }
 
-const newcomers = defineQuery<{ countries: string[]; from: number; to: number }, Newcomer>(
+/** Who came to the countries, within each of some spans of time, in step. */
+const newcomers = defineQuery<{ countries: string[]; froms: number[]; untils: number[] }, Newcomer & { until: number }>(
   'geo_newcomers',
-  `SELECT owner, lineage, value AS country, toUnixTimestamp64Milli(min(first_seen)) AS met
-   FROM rollup_facets
-   WHERE facet = 'country' AND value IN {countries:Array(String)}
-   GROUP BY owner, lineage, value
-   HAVING met >= {from:Int64} AND met <= {to:Int64}
-   ORDER BY met, lineage
-   LIMIT ${MAX_NEWCOMERS} BY country`,
-  (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage), country: text(raw.country), met: num(raw.met) }),
+  `SELECT until, owner, lineage, value AS country, met
+   FROM (
+     SELECT owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
+     FROM rollup_facets
+     WHERE facet = 'country' AND value IN {countries:Array(String)}
+     GROUP BY owner, lineage, value
+   )
+   ARRAY JOIN {froms:Array(Int64)} AS since, {untils:Array(Int64)} AS until
+   WHERE met >= since AND met <= until
+   ORDER BY until, met, lineage
+   LIMIT ${MAX_NEWCOMERS} BY until, country`,
+  (raw) => ({
+    until: num(raw.until),
+    owner: text(raw.owner),
+    lineage: text(raw.lineage),
+    country: text(raw.country),
+    met: num(raw.met),
+  }),
 );
 
 const homesOf = defineQuery<{ owners: string[]; lineages: string[] }, { owner: string; lineage: string; home: string }>(
@@ -156,29 +169,36 @@ const homesOf = defineQuery<{ owners: string[]; lineages: string[] }, { owner: s
   (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage), home: text(raw.home) }),
 );
 
-/** Arrival is one lineage's first call from a country; `home` is the country that it was first seen in. */
+/** Arrival is one lineage's first call from a country; `home` is the country that it was first seen in, `until` when it is judged at the latest. */
 export interface Arrival extends Newcomer {
   readonly home: string;
+  readonly until: number;
 }
 
 /**
  * moves adds to each arrival when lineages of other owners came `along`: from the same home to the same country, from MOVE_MS
- * before it to OPEN_MS after it and not after `to`, sorted. Mostly nobody did, and that is one small question.
+ * before it to OPEN_MS after it and not after `until`, sorted. Mostly nobody did, and that is one small question.
  */
-export async function moves(
+export async function moves<A extends Arrival>(
   reads: Reads,
-  arrivals: readonly Arrival[],
-  to: number,
-): Promise<(Arrival & { readonly along: number[] })[]> {
+  arrivals: readonly A[],
+): Promise<(A & { readonly along: number[] })[]> {
   if (arrivals.length === 0) return [];
+  const untils = [...new Set(arrivals.map(({ until }) => until))];
+  const firstOf = (end: number) =>
+    arrivals.reduce(
+      (first, { met, until }) => (until === end ? Math.min(first, met) : first),
+      Number.POSITIVE_INFINITY,
+    );
   const came = await reads.read(newcomers, {
     countries: [...new Set(arrivals.map(({ country }) => country))],
-    from: Math.min(...arrivals.map(({ met }) => met)) - MOVE_MS,
-    to,
+    froms: untils.map((end) => firstOf(end) - MOVE_MS),
+    untils,
   });
   const others = arrivals.map((arrival) =>
     came.filter(
-      ({ owner, country, met }) =>
+      ({ owner, country, met, until }) =>
+        until === arrival.until &&
         country === arrival.country &&
         owner !== arrival.owner &&
         met >= arrival.met - MOVE_MS &&
@@ -193,11 +213,11 @@ export async function moves(
           owners: [...new Set(asked.map(({ owner }) => owner))],
           lineages: [...new Set(asked.map(({ lineage }) => lineage))],
         });
-  const homeOf = new Map(homes.map(({ owner, lineage, home }) => [`${owner}\n${lineage}`, home]));
+  const homeOf = new Map(homes.map((row) => [lineageKey(row), row.home]));
   return arrivals.map((arrival, i) => ({
     ...arrival,
     along: (others[i] ?? [])
-      .filter(({ owner, lineage }) => homeOf.get(`${owner}\n${lineage}`) === arrival.home)
+      .filter((other) => homeOf.get(lineageKey(other)) === arrival.home)
       .map(({ met }) => met)
       .slice(0, MAX_MOVED),
   }));

@@ -1,7 +1,8 @@
-import { activeHoursWithin, HOUR_MS, noveltyRate } from './baseline.ts';
+import { activeHoursWithin, countUntil, type History, HOUR_MS, historyOf, noveltyRate } from './baseline.ts';
+import { remembered } from './contract.ts';
 import { isExpected } from './feedback.ts';
 import { type MetValue, type NoveltyFacts, peersAt } from './novelty.ts';
-import type { Facet } from './prior.ts';
+import { FACETS, type Facet } from './prior.ts';
 import { type Gamma, surpriseOfCount } from './statistics.ts';
 
 /** Look is one window of one facet, judged at one moment. */
@@ -36,18 +37,24 @@ export function shared(others: readonly number[], at: number): number {
   return PEER_DISCOUNT ** adopters;
 }
 
+const historiesOf = remembered((facts: NoveltyFacts): Readonly<Record<Facet, History>> => {
+  const of = (facet: Facet) =>
+    historyOf(
+      facts.values[facet].map(({ met }) => met),
+      facts.activeHours,
+    );
+  return Object.fromEntries(FACETS.map((facet) => [facet, of(facet)])) as Record<Facet, History>;
+});
+
 /** lookAt judges the values of a facet that were first met in the `windowMs` up to `at`. */
 export function lookAt(facts: NoveltyFacts, facet: Facet, at: number, windowMs: number, weigh: Weigh): Look {
-  const all = facts.values[facet];
-  const values: MetValue[] = [];
-  for (const [i, value] of all.entries()) {
-    if (value.met > at) break;
-    // The very first value of a lineage is where it began, not news.
-    if (value.met > at - windowMs && (i > 0 || value.said?.again) && !isExpected(value)) values.push(value);
-  }
+  const history = historiesOf(facts)[facet];
+  const from = countUntil(history.met, at - windowMs);
+  const met = facts.values[facet].slice(from, countUntil(history.met, at));
+  // The very first value of a lineage is where it began, not news.
+  const values = met.filter((value, i) => (from + i > 0 || value.said?.again) && !isExpected(value));
   const unexplained = values.reduce((sum, value) => sum + weighSaid(value, weigh(value, at)), 0);
-  const met = all.map((value) => value.met);
-  const rate = noveltyRate({ met, activeHours: facts.activeHours }, at - windowMs, facts.priors[facet]);
+  const rate = noveltyRate(history, at - windowMs, facts.priors[facet]);
   const hours = activeHoursWithin(facts.activeHours, at, windowMs);
   return { facet, windowMs, values, unexplained, hours, rate, surprise: surpriseOfCount(unexplained, hours, rate) };
 }
@@ -112,12 +119,18 @@ const FOREIGN_SURPRISE = 1.5;
 /** How long before a walk its stranger may have arrived. */
 const FOREIGN_WINDOW_MS = 2 * HOUR_MS;
 
+const strangersOf = remembered((_: NoveltyFacts) => new Map<number, boolean>());
+
 /** isForeign tells whether the lineage was just met by a stranger: a place or a client that surprises. A deploy comes from home. */
 export function isForeign(facts: NoveltyFacts, at: number): boolean {
-  return (
+  const strangers = strangersOf(facts);
+  const known = strangers.get(at);
+  if (known !== undefined) return known;
+  const foreign =
     placeLook(facts, at, FOREIGN_WINDOW_MS).surprise >= FOREIGN_SURPRISE ||
-    clientLook(facts, at, FOREIGN_WINDOW_MS).surprise >= FOREIGN_SURPRISE
-  );
+    clientLook(facts, at, FOREIGN_WINDOW_MS).surprise >= FOREIGN_SURPRISE;
+  strangers.set(at, foreign);
+  return foreign;
 }
 
 /** Weights of one new endpoint: what else could explain it. */

@@ -58,17 +58,18 @@ const USE = `
   SELECT owner, lineage, toUnixTimestamp64Milli(min(first_seen)) AS first, toUnixTimestamp64Milli(max(last_seen)) AS last
   FROM rollup_tokens`;
 
-/** Who began from `from` until `before`, when others of the owner had been there for long; the latest of each owner. */
-const heirs = defineQuery<{ from: number; before: number }, Use>(
+/** Who had begun when each day began, when others of the owner had been there for long; the latest of each owner. */
+const heirs = defineQuery<{ days: number[] }, Use & { day: number }>(
   'succession_heirs',
-  `SELECT owner, lineage, first, last
+  `SELECT day, owner, lineage, first, last
    FROM (
      SELECT *, min(first) OVER (PARTITION BY owner) AS oldest FROM (${USE} GROUP BY owner, lineage)
    )
-   WHERE first >= {from:Int64} AND first < {before:Int64} AND oldest < first - ${KNOWN_AFTER_MS}
-   ORDER BY owner, first DESC, lineage
-   LIMIT ${MAX_HEIRS_OF_OWNER} BY owner`,
-  useOf,
+   ARRAY JOIN {days:Array(Int64)} AS day
+   WHERE first >= day - ${HEIR_AGE_MS} AND first < day - ${HEIR_SETTLED_MS} AND oldest < first - ${KNOWN_AFTER_MS}
+   ORDER BY day, owner, first DESC, lineage
+   LIMIT ${MAX_HEIRS_OF_OWNER} BY day, owner`,
+  (raw) => ({ ...useOf(raw), day: num(raw.day) }),
 );
 
 /** Who was there before `before`, and heard from `since` on; it was known and not silent for long, so that it was used for this long at least. */
@@ -82,23 +83,27 @@ const pasts = defineQuery<{ owners: string[]; before: number; since: number }, U
   useOf,
 );
 
-/** The last hour before the day in which lineages were used that are used since. */
-const lastHours = defineQuery<LineageParams, Lineage & { hour: number }>(
+/** The last hour before each of the days in which lineages were used; 0: none. */
+const lastHours = defineQuery<DaysParams, Lineage & { hours: number[] }>(
   'succession_last_hours',
-  `SELECT owner, lineage, toUnixTimestamp(max(hour)) AS last
+  `SELECT owner, lineage, maxForEach(arrayMap(day -> if(toUnixTimestamp(hour) * 1000 < day, toUnixTimestamp(hour), 0), {days:Array(Int64)})) AS hours
    FROM rollup_hours
-   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND hour < fromUnixTimestamp64Milli({day:Int64})
+   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
    GROUP BY owner, lineage`,
-  (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage), hour: num(raw.last) * 1000 }),
+  (raw) => ({
+    owner: text(raw.owner),
+    lineage: text(raw.lineage),
+    hours: (raw.hours as unknown[]).map((hour) => num(hour) * 1000),
+  }),
 );
 
 /**
- * handovers says who began when which other lineage of the owner had just fallen silent. Only hours before the day count: a
+ * handovers says, of each day, who began when which other lineage of the owner had just fallen silent. Only hours before the day count: a
  * predecessor that is heard again later was silent all the same, as far as anybody knew; the hours are read for those alone.
  */
-async function handovers(reads: Reads, day: number): Promise<Pair[]> {
-  const began = await reads.read(heirs, { from: day - HEIR_AGE_MS, before: day - HEIR_SETTLED_MS });
-  if (began.length === 0) return [];
+async function handovers(reads: Reads, days: readonly number[]): Promise<Pair[][]> {
+  const began = await reads.read(heirs, { days: [...days] });
+  if (began.length === 0) return days.map(() => []);
   const [earliest, latest] = began.reduce(
     ([from, to], { first }) => [Math.min(from, first), Math.max(to, first)],
     [Number.POSITIVE_INFINITY, 0],
@@ -108,28 +113,30 @@ async function handovers(reads: Reads, day: number): Promise<Pair[]> {
     before: latest - KNOWN_AFTER_MS,
     since: earliest - GAP_MS,
   });
-  const since = used.filter(({ last }) => last >= day);
-  const heard = await sliced(since, (params) => reads.read(lastHours, { ...params, day }));
-  const lastHourOf = new Map(heard.map((row) => [lineageKey(row), row.hour]));
-  const silentFrom = (use: Use) =>
-    use.last < day
-      ? Math.floor(use.last / HOUR_MS) * HOUR_MS
-      : (lastHourOf.get(lineageKey(use)) ?? Number.NEGATIVE_INFINITY);
-  const pastsOf = new Map<string, (Use & { readonly silentFrom: number })[]>();
-  for (const past of used) {
-    const list = pastsOf.get(past.owner) ?? [];
-    pastsOf.set(past.owner, list);
-    list.push({ ...past, silentFrom: silentFrom(past) });
-  }
-  const pairs = began.flatMap(({ owner, lineage, first }) =>
-    (pastsOf.get(owner) ?? [])
-      .filter((past) => past.lineage !== lineage && past.first < first - KNOWN_AFTER_MS)
-      .filter((past) => past.silentFrom >= first - GAP_MS && past.silentFrom <= first + OVERLAP_MS)
-      .sort((a, b) => b.silentFrom - a.silentFrom || (a.lineage < b.lineage ? -1 : 1))
-      .slice(0, MAX_PASTS_OF_HEIR)
-      .map((past) => ({ owner, lineage, predecessor: past.lineage, since: first, silentFrom: past.silentFrom })),
-  );
-  return pairs.slice(0, MAX_PAIRS);
+  const since = used.filter(({ last }) => last >= Math.min(...days));
+  const heard = await sliced(since, (params) => reads.read(lastHours, { ...params, days: [...days] }));
+  const lastHoursOf = new Map(heard.map((row) => [lineageKey(row), row.hours]));
+  return days.map((day, i) => {
+    const silentFrom = (use: Use) =>
+      use.last < day ? Math.floor(use.last / HOUR_MS) * HOUR_MS : (lastHoursOf.get(lineageKey(use))?.[i] ?? 0);
+    const pastsOf = new Map<string, (Use & { readonly silentFrom: number })[]>();
+    for (const past of used) {
+      const list = pastsOf.get(past.owner) ?? [];
+      pastsOf.set(past.owner, list);
+      list.push({ ...past, silentFrom: silentFrom(past) });
+    }
+    return began
+      .filter((heir) => heir.day === day)
+      .flatMap(({ owner, lineage, first }) =>
+        (pastsOf.get(owner) ?? [])
+          .filter((past) => past.lineage !== lineage && past.first < first - KNOWN_AFTER_MS)
+          .filter((past) => past.silentFrom >= first - GAP_MS && past.silentFrom <= first + OVERLAP_MS)
+          .sort((a, b) => b.silentFrom - a.silentFrom || (a.lineage < b.lineage ? -1 : 1))
+          .slice(0, MAX_PASTS_OF_HEIR)
+          .map((past) => ({ owner, lineage, predecessor: past.lineage, since: first, silentFrom: past.silentFrom })),
+      )
+      .slice(0, MAX_PAIRS);
+  });
 }
 
 /** Habit is one value of a facet that a lineage has met, with the calls made with it. */
@@ -140,15 +147,15 @@ export interface Habit {
   readonly calls: number;
 }
 
-type LineageParams = Record<string, unknown> & { owners: string[]; lineages: string[]; day: number };
+type LineageParams = Record<string, unknown> & { owners: string[]; lineages: string[] };
+type DaysParams = LineageParams & { days: number[] };
 
 const habitsOf = defineQuery<LineageParams, Habit & Lineage>(
   'succession_habits',
   `SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
-   GROUP BY facet, owner, lineage, value
-   HAVING met < {day:Int64}`,
+   GROUP BY facet, owner, lineage, value`,
   (raw) => ({
     facet: text(raw.facet),
     owner: text(raw.owner),
@@ -159,12 +166,12 @@ const habitsOf = defineQuery<LineageParams, Habit & Lineage>(
   }),
 );
 
-/** The hours in which lineages were used before the day. */
+/** The hours in which lineages were used. */
 const hoursOf = defineQuery<LineageParams, Lineage & { hours: number[] }>(
   'succession_hours',
   `SELECT owner, lineage, arraySort(groupUniqArray(toUnixTimestamp(hour))) AS hours
    FROM rollup_hours
-   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND hour < fromUnixTimestamp64Milli({day:Int64})
+   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
    GROUP BY owner, lineage`,
   (raw) => ({
     owner: text(raw.owner),
@@ -207,32 +214,40 @@ export function usualPause(hours: readonly number[]): number {
 }
 
 /**
- * inferSuccessions says which young lineages took over from which, as far as was known at `day` (epoch milliseconds, the start of a
- * UTC day). A lineage that could have taken over from two took over from none.
+ * inferSuccessions says which young lineages took over from which, as far as was known when each of the days began (epoch milliseconds,
+ * starts of UTC days); in step with them. A lineage that could have taken over from two took over from none.
  */
-export async function inferSuccessions(reads: Reads, day: number): Promise<Successions> {
-  const pairs = await handovers(reads, day);
-  if (pairs.length === 0) return new Map();
+export async function inferSuccessions(reads: Reads, days: readonly number[]): Promise<Successions[]> {
+  const pairs = await handovers(reads, days);
+  const both = pairs.flat().flatMap((pair) => [pair, pastOf(pair)]);
   const habits = new Map<string, Habit[]>();
-  const both = pairs.flatMap((pair) => [pair, pastOf(pair)]);
-  for (const habit of await sliced(both, (params) => reads.read(habitsOf, { ...params, day }))) {
+  for (const habit of await sliced(both, (params) => reads.read(habitsOf, params))) {
     const list = habits.get(lineageKey(habit));
     if (list === undefined) habits.set(lineageKey(habit), [habit]);
     else list.push(habit);
   }
-  const alike = pairs.filter((pair) =>
-    takesOver(habits.get(lineageKey(pair)) ?? [], habits.get(lineageKey(pastOf(pair))) ?? [], pair.since),
-  );
-  const hours = await sliced(alike.map(pastOf), (params) => reads.read(hoursOf, { ...params, day }));
-  // Only a known one has habits to take over.
-  const known = hours.filter((row) => learningState(row.hours, day) === 'known');
-  const pauseOf = new Map(known.map((row) => [lineageKey(row), usualPause(row.hours)]));
+  const alike = pairs.map((ofDay, i) => {
+    const before = (one: Lineage) => (habits.get(lineageKey(one)) ?? []).filter(({ met }) => met < (days[i] ?? 0));
+    return ofDay.filter((pair) => takesOver(before(pair), before(pastOf(pair)), pair.since));
+  });
+  const hours = await sliced(alike.flat().map(pastOf), (params) => reads.read(hoursOf, params));
+  const hoursOfLineage = new Map(hours.map((row) => [lineageKey(row), row.hours]));
+  return alike.map((ofDay, i) => successionsAmong(ofDay, hoursOfLineage, days[i] ?? 0));
+}
+
+/** successionsAmong are the pairs whose predecessor was known when `day` began, and silent for longer than it usually is. */
+function successionsAmong(
+  pairs: readonly Pair[],
+  hoursOfLineage: ReadonlyMap<string, readonly number[]>,
+  day: number,
+): Successions {
   const found = new Map<string, Succession | null>();
-  for (const pair of alike) {
+  for (const pair of pairs) {
     const { owner, lineage, predecessor, since, silentFrom } = pair;
+    const hours = (hoursOfLineage.get(lineageKey(pastOf(pair))) ?? []).filter((hour) => hour < day);
+    // Only a known one has habits to take over, and silence says something only once it is longer than its usual pauses.
+    if (learningState(hours, day) !== 'known' || day - silentFrom - HOUR_MS < usualPause(hours)) continue;
     const key = lineageKey(pair);
-    // Silence says something only once it is longer than this predecessor's usual pauses.
-    if (day - silentFrom - HOUR_MS < (pauseOf.get(lineageKey(pastOf(pair))) ?? Number.POSITIVE_INFINITY)) continue;
     found.set(key, found.has(key) ? null : { owner, lineage, predecessor, since });
   }
   return new Map([...found].filter((entry): entry is [string, Succession] => entry[1] !== null));
@@ -283,8 +298,8 @@ export interface Met extends Habit {
  * inheritValues gives a lineage what its predecessors had met before `day`: what both met was met when the first of them did. By first
  * meeting, as the facts are.
  */
-export function inheritValues<T extends Met>(own: readonly T[], inherited: readonly T[], day: number): T[] {
-  if (inherited.length === 0) return [...own];
+export function inheritValues<T extends Met>(own: readonly T[], inherited: readonly T[], day: number): readonly T[] {
+  if (inherited.length === 0) return own;
   const merged = new Map(own.map((met) => [keyOf(met), met]));
   for (const old of inherited) {
     if (old.met >= day) continue;

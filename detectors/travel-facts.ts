@@ -1,6 +1,6 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS } from './baseline.ts';
-import type { Reads, Scope } from './contract.ts';
+import { type Day, once, type Reads, type Stretch } from './contract.ts';
 import { distanceKm, ROUNDING_KM, type Spot } from './distance.ts';
 import { feedbackFor } from './feedback.ts';
 import { isSame, type Lineage, lineageKey } from './lineage.ts';
@@ -213,17 +213,19 @@ function isHabitual(stays: readonly Stay[], trips: readonly Trip[], day: number)
 
 const placed = new WeakSet<Reads>();
 
+/** isPlaced tells whether any call ever had coordinates. */
+const isPlaced = once(async (reads: Reads, _: Stretch): Promise<boolean> => {
+  if (!placed.has(reads) && (await reads.read(anyPlaces, {})).length > 0) placed.add(reads);
+  return placed.has(reads);
+});
+
 /** travelFacts gathers the facts of the touched lineages that were in places too far apart since the day before; none without a city database. */
-export async function travelFacts(reads: Reads, scope: Scope): Promise<TravelFacts[]> {
-  if (scope.usage === 0) return [];
-  if (!placed.has(reads)) {
-    if ((await reads.read(anyPlaces, {})).length === 0) return [];
-    placed.add(reads);
-  }
+export async function travelFacts(reads: Reads, scope: Day): Promise<TravelFacts[]> {
+  if (scope.usage === 0 || !(await isPlaced(reads, scope.stretch))) return [];
   // A whole day before the judged one, whatever part of it is judged: a trip around the earth takes 22 hours at 900 km/h.
   const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
   const [feedback, seen] = await Promise.all([
-    feedbackFor(reads, scope),
+    feedbackFor(reads, scope.stretch),
     reads.read(staysOf, { from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt], day }),
   ]);
   const saidOf = (one: Lineage) => tripsOf(feedback.trips.get(lineageKey(one)) ?? []);
