@@ -16,7 +16,7 @@ import {
   tokenAt,
 } from './novelty.ts';
 import type { Facet } from './prior.ts';
-import { callsBy, moves, type PlaceFacet, type Sighting, sightings } from './sightings.ts';
+import { callsBy, moves, type NewPlace, type PlaceFacet, type Sighting, sightingsOf } from './sightings.ts';
 import { bringsNetwork, clientLook, combinedSurprise, lookAt, shared, weighKind, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
 import { countryName, duration, gradeOf, kindName, rounded, severityOf, sqlText, sqlTime } from './words.ts';
@@ -60,68 +60,53 @@ const BURST_CALLS = [8, 24, 64];
 /** How much hours of one token differ in their calls: the shape of the gamma around its mean. */
 const CALLS_SHAPE = 2;
 
-/** Arrived is a place that a lineage came to newly, and which other places it met just then. */
-interface Arrived extends Lineage {
-  readonly facet: PlaceFacet;
-  readonly value: OwnValue;
+/** Arrived is a place that a lineage came to newly, and where it is at home. */
+interface Arrived extends NewPlace {
   readonly home: string;
-  readonly strange: readonly string[];
 }
 
+/** The places that lineages came to newly on a day or later: what they met then may be there already. */
 async function arrivedOn(reads: Reads, day: Day): Promise<Arrived[]> {
-  const open = day.within.from - OPEN_MS;
+  const { from, to: until } = day.within;
   return (await metFacts(reads, day)).flatMap((facts) =>
     newPlaces(facts)
-      .filter(({ value }) => value.met >= open)
-      .map(({ facet, value }) => {
-        const { owner, lineage, values } = facts;
-        const strange = metWith(values[facet], value).map((other) => other.value);
-        return { owner, lineage, home: values.country[0]?.value ?? '', facet, value, strange };
-      }),
+      .filter(({ value }) => value.met >= from - OPEN_MS)
+      .map(({ facet, value: met }) => ({
+        ...{ owner: facts.owner, lineage: facts.lineage, home: facts.values.country[0]?.value ?? '' },
+        ...{ facet, value: met.value, met: met.met, until },
+        strange: metWith(facts.values[facet], met).map(({ value }) => value),
+      })),
   );
 }
 
 /** What followed each arrival, as far as it was known when each day ended. */
-const sightingsOf = together(async (reads, { days }): Promise<(Sighting & Lineage)[][]> => {
+const followed = together(async (reads, { days }): Promise<(Sighting & Lineage)[][]> => {
   const arrived = await Promise.all(days.map((day) => arrivedOn(reads, day)));
-  // What the lineages met on later days is there already.
-  const fresh = days.flatMap(({ within: { to: until } }, day) =>
-    (arrived[day] ?? []).filter(({ value }) => value.met <= until).map((one) => ({ ...one, day, until })),
-  );
-  if (fresh.length === 0) return days.map(() => []);
-  const arrivals = fresh
-    .filter(({ facet }) => facet === 'country')
-    .map(({ owner, lineage, home, value: { value: country, met }, day, until }) => ({
-      ...{ owner, lineage, home, country, met },
-      ...{ day, until },
-    }));
+  const places = arrived.flat().filter(({ met, until }) => met <= until);
+  const countries = places.filter(({ facet }) => facet === 'country');
   const [seen, moved] = await Promise.all([
-    reads.read(sightings, {
-      owners: fresh.map((row) => row.owner),
-      lineages: fresh.map((row) => row.lineage),
-      facets: fresh.map((row) => row.facet),
-      values: fresh.map((row) => row.value.value),
-      mets: fresh.map((row) => row.value.met),
-      strange: fresh.map((row) => [...row.strange]),
-      untils: fresh.map((row) => row.until),
-    }),
-    moves(reads, arrivals),
+    sightingsOf(reads, places),
+    moves(
+      reads,
+      countries.map((place) => ({ ...place, country: place.value, place })),
+    ),
   ]);
-  const key = (one: Lineage, day: number, country: string) => `${day}\n${lineageKey(one)}\n${country}`;
-  const alongOf = new Map(moved.map((row) => [key(row, row.day, row.country), row.along]));
-  const rows = seen.map(({ of, ...row }) => {
-    const { day } = fresh[of] as (typeof fresh)[number];
-    const along = row.facet === 'kind' ? undefined : alongOf.get(key(row, day, row.value));
-    return { day, sighting: { ...row, moved: along ?? [] } };
-  });
-  return days.map((_, i) => rows.filter(({ day }) => day === i).map(({ sighting }) => sighting));
+  const along = new Map(moved.map((row) => [row.place, row.along]));
+  return days.map(({ within }) =>
+    seen
+      .filter(({ place }) => place.until === within.to)
+      .map(({ place, sighting }) => ({
+        ...sighting,
+        ...{ owner: place.owner, lineage: place.lineage, moved: along.get(place) ?? [] },
+      })),
+  );
 });
 
 async function facts(reads: Reads, day: Day): Promise<GeoFacts[]> {
   const arrived = await arrivedOn(reads, day);
   if (arrived.length === 0) return [];
   const concerned = new Set(arrived.map(lineageKey));
-  const [novelty, seen] = await Promise.all([noveltyFacts(reads, day), sightingsOf(reads, day)]);
+  const [novelty, seen] = await Promise.all([noveltyFacts(reads, day), followed(reads, day)]);
   return novelty
     .filter((facts) => concerned.has(lineageKey(facts)))
     .map((facts) => ({ ...facts, sightings: seen.filter((row) => isSame(row, facts)) }));

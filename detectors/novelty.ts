@@ -163,18 +163,14 @@ interface PeerParams extends Record<string, unknown> {
   leftValues: string[];
 }
 
-type PeerRow = FreshValue & Pick<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'>;
+type Peers = Pick<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'>;
 
-/** How peers stand to each fresh value: one row a fresh value. The arrays run in step. */
-const peers = defineQuery<PeerParams, PeerRow>(
+/** How peers stand to each fresh value, `of` is its position: one row a fresh value. The arrays run in step. */
+const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
   'novelty_peers',
   `WITH {owners:Array(String)}[i] AS of, {mets:Array(Int64)}[i] AS at
    SELECT
-     {facets:Array(String)}[i] AS fresh_facet,
-     of AS fresh_owner,
-     {lineages:Array(String)}[i] AS fresh_lineage,
-     {values:Array(String)}[i] AS fresh_value,
-     at AS fresh_met,
+     i,
      countIf(owner = of AND met < at - ${DAY_MS}) AS peers_before,
      arraySort(groupArrayIf(100)(met, owner = of AND met >= at - ${DAY_MS} AND met <= at + ${HOUR_MS})) AS peers_recent,
      groupArraySortedIf(20)((met, lineage), owner = of AND met <= at + ${HOUR_MS}) AS named,
@@ -190,11 +186,7 @@ const peers = defineQuery<PeerParams, PeerRow>(
    WHERE lineage != {lineages:Array(String)}[i] OR owner != of
    GROUP BY i`,
   (raw) => ({
-    facet: text(raw.fresh_facet) as Facet,
-    owner: text(raw.fresh_owner),
-    lineage: text(raw.fresh_lineage),
-    value: text(raw.fresh_value),
-    met: num(raw.fresh_met),
+    of: num(raw.i) - 1,
     peersBefore: num(raw.peers_before),
     peersRecent: (raw.peers_recent as unknown[]).map(num),
     fleetBefore: num(raw.fleet_before),
@@ -315,7 +307,7 @@ function facetsOf(values: readonly OwnValue[]): MetFacts['values'] {
 /** Company is what the lineages of all days of a stretch did, and what others make of what they met newly. */
 interface Company {
   /** By freshKey. */
-  readonly peers: ReadonlyMap<string, PeerRow>;
+  readonly peers: ReadonlyMap<string, Peers>;
   /** By lineageKey, what was malicious taken out. */
   readonly activity: ReadonlyMap<string, Activity>;
   /** By owner. */
@@ -343,7 +335,7 @@ const companyOf = once(async (reads: Reads, stretch: Stretch): Promise<Company> 
   ]);
   const wordsOf = (key: string) => [...(feedback.ofLineage.get(key) ?? []), ...(feedback.trips.get(key) ?? [])];
   return {
-    peers: new Map(peers.map((row) => [freshKey(row), row])),
+    peers,
     activity: new Map(activity.map((row) => [lineageKey(row), activityAsSaid(row, wordsOf(lineageKey(row)))])),
     families: grouped(unique(families), ({ owner }) => owner),
     feedback,
@@ -386,9 +378,7 @@ export const noveltyFacts = once(async (reads: Reads, day: Day): Promise<Novelty
     const withPeers = (value: OwnValue): MetValue => {
       if (value.met < since) return value;
       const known = peers.get(freshKey({ ...value, owner, lineage }));
-      if (known === undefined) return value;
-      const { peersBefore, peersRecent, fleetBefore, peers: named } = known;
-      return { ...value, peersBefore, peersRecent, fleetBefore, peers: named };
+      return known === undefined ? value : { ...value, ...known };
     };
     const family = families.get(owner) ?? [];
     const itself = new Set([lineage, ...inheritedFrom]);
@@ -428,9 +418,14 @@ function freshKey(value: FreshValue): string {
   return `${value.met} ${valueKey(value)}`;
 }
 
-async function askPeers(reads: Reads, fresh: readonly FreshValue[], feedback: Feedback) {
+/** askPeers asks how peers stand to fresh values, by freshKey. */
+async function askPeers(
+  reads: Reads,
+  fresh: readonly FreshValue[],
+  feedback: Feedback,
+): Promise<ReadonlyMap<string, Peers>> {
   const malicious = feedback.words.filter(({ verdict }) => verdict === 'malicious');
-  const rows: PeerRow[] = [];
+  const found = new Map<string, Peers>();
   for (let i = 0; i < fresh.length; i += SLICE_VALUES) {
     const asked = fresh.slice(i, i + SLICE_VALUES);
     const askers = new Map<string, number[]>([['', []]]);
@@ -439,7 +434,7 @@ async function askPeers(reads: Reads, fresh: readonly FreshValue[], feedback: Fe
       askers.set(key, [...(askers.get(key) ?? []), at + 1]);
     }
     const left = malicious.filter(({ facet, value }) => askers.has(`${facet}\n${value}`));
-    const slice = await reads.read(peers, {
+    const rows = await reads.read(peers, {
       keys: [...askers.keys()],
       askers: [...askers.values()],
       facets: asked.map(({ facet }) => facet),
@@ -452,9 +447,9 @@ async function askPeers(reads: Reads, fresh: readonly FreshValue[], feedback: Fe
       leftLineages: left.map(({ lineage }) => lineage),
       leftValues: left.map(({ value }) => value),
     });
-    rows.push(...slice);
+    for (const { of, ...row } of rows) found.set(freshKey(asked[of] as FreshValue), row);
   }
-  return rows;
+  return found;
 }
 
 function grouped<T, K>(rows: readonly T[], keyOf: (row: T) => K): Map<K, T[]> {

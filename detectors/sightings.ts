@@ -49,61 +49,62 @@ export function callsBy({ calls, minutes, homeAfter, callsUntilHome }: Sighting,
   return Math.max(read, before + (minutes.some(({ first }) => first === at) ? 1 : 0));
 }
 
-/**
- * sightings reads what followed the first call from each new place, as far as it was known at `until`: one row a place, `of` is its
- * position; the arrays run in step. `strange` are the other
- * places that each lineage met just then: being heard from those is no coming home. Who failed to
- * authenticate (401) was not the token, here or there.
- */
-export const sightings = defineQuery<
-  {
-    owners: string[];
-    lineages: string[];
-    facets: string[];
-    values: string[];
-    mets: number[];
-    strange: string[][];
-    untils: number[];
-  },
-  Omit<Sighting, 'moved'> & Lineage & { readonly of: number }
->(
+/** NewPlace is a place that a lineage came to newly. Times are epoch milliseconds. */
+export interface NewPlace extends Lineage {
+  readonly facet: PlaceFacet;
+  readonly value: string;
+  readonly met: number;
+  /** The other places that the lineage met just then: being heard from those is no coming home. */
+  readonly strange: readonly string[];
+  /** What came after it is not known yet. */
+  readonly until: number;
+}
+
+interface SightingParams extends Record<string, unknown> {
+  /** Lineages with an hour, and the positions of the places that their calls in it may tell of; the first key is nobody's. */
+  keys: string[];
+  askers: number[][];
+  /** Places, in step. */
+  owners: string[];
+  lineages: string[];
+  facets: PlaceFacet[];
+  values: string[];
+  mets: number[];
+  ends: number[];
+  strange: (readonly string[])[];
+}
+
+/** One row a place, `of` is its position; the arrays run in step. Who failed to authenticate (401) was not the token, here or there. */
+const sightings = defineQuery<SightingParams, Omit<Sighting, 'facet' | 'value' | 'moved'> & { readonly of: number }>(
   'geo_sightings',
   `WITH
-     if(fresh.facet = 'kind', call.kind, call.place) AS here,
-     toUnixTimestamp64Milli(call.time) AS at,
-     intDiv(at - fresh.met, 60000) AS minute
+     {values:Array(String)}[i] AS fresh,
+     if({facets:Array(String)}[i] = 'kind', kind, place) AS here,
+     intDiv(at - {mets:Array(Int64)}[i], 60000) AS minute
    SELECT
-     fresh.position AS position,
-     any(fresh.owner) AS owner,
-     any(fresh.lineage) AS lineage,
-     any(fresh.facet) AS facet,
-     any(fresh.value) AS value,
-     groupArraySortedIf(${MAX_CALLS})((at, call.ip, call.endpoint, call.status, call.user_agent, call.country, call.asn, call.kind), here = fresh.value) AS calls,
-     minMapIf(map(minute, at), here = fresh.value) AS firsts,
-     sumMapIf(map(minute, 1), here = fresh.value) AS counts,
+     i,
+     groupArraySortedIf(${MAX_CALLS})((at, ip, endpoint, status, user_agent, country, asn, kind), here = fresh) AS calls,
+     minMapIf(map(minute, at), here = fresh) AS firsts,
+     sumMapIf(map(minute, 1), here = fresh) AS counts,
      arraySort(arrayMap(nth -> (firsts[nth], counts[nth]), mapKeys(firsts))) AS minutes,
-     minIf(at, here NOT IN ('', fresh.value) AND NOT has(fresh.strange, here)) AS home_after,
-     arrayCount(then -> then <= home_after, groupArrayIf(at, here = fresh.value)) AS until_home
+     minIf(at, here NOT IN ('', fresh) AND NOT has({strange:Array(Array(String))}[i], here)) AS home_after,
+     arrayCount(then -> then <= home_after, groupArrayIf(at, here = fresh)) AS until_home
    FROM (
-     SELECT pair.1 AS owner, pair.2 AS lineage, pair.3 AS facet, pair.4 AS value, pair.5 AS met, pair.6 AS strange, pair.7 AS until, pair.8 AS position
-     FROM (SELECT arrayJoin(arrayZip({owners:Array(String)}, {lineages:Array(String)}, {facets:Array(String)}, {values:Array(String)}, {mets:Array(Int64)}, {strange:Array(Array(String))}, {untils:Array(Int64)}, arrayEnumerate({owners:Array(String)}))) AS pair)
-   ) AS fresh
-   INNER JOIN (
-     SELECT owner, lineage, time, ip, toString(endpoint) AS endpoint, status, toString(country) AS country, asn, toString(user_agent) AS user_agent,
-       if(network_kind = 'egress', 'egress', country) AS place, if(network_kind = '' AND asn != 0, 'other', toString(network_kind)) AS kind
+     SELECT toUnixTimestamp64Milli(time) AS at, ip, endpoint, status, user_agent, country, asn,
+       if(network_kind = 'egress', 'egress', country) AS place, if(network_kind = '' AND asn != 0, 'other', toString(network_kind)) AS kind,
+       concat(owner, '\\n', lineage, '\\n', toString(intDiv(at, ${HOUR_MS}))) AS key,
+       {askers:Array(Array(UInt32))}[transform(key, {keys:Array(String)}, arrayEnumerate({keys:Array(String)}), 1)] AS asked
      FROM events
-     WHERE time >= fromUnixTimestamp64Milli(arrayMin({mets:Array(Int64)})) AND time <= fromUnixTimestamp64Milli(arrayMax({untils:Array(Int64)}))
-       AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND status != 401
+     PREWHERE time >= fromUnixTimestamp64Milli(arrayMin({mets:Array(Int64)})) AND time <= fromUnixTimestamp64Milli(arrayMax({ends:Array(Int64)}))
+       AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+     WHERE status != 401 AND notEmpty(asked)
      LIMIT 1 BY owner, lineage, id
-   ) AS call ON call.owner = fresh.owner AND call.lineage = fresh.lineage
-   WHERE at >= fresh.met AND at <= least(fresh.met + ${OPEN_MS}, fresh.until)
-   GROUP BY fresh.position`,
+   )
+   ARRAY JOIN asked AS i
+   WHERE at >= {mets:Array(Int64)}[i] AND at <= {ends:Array(Int64)}[i]
+   GROUP BY i`,
   (raw) => ({
-    of: num(raw.position) - 1,
-    owner: text(raw.owner),
-    lineage: text(raw.lineage),
-    facet: text(raw.facet) as PlaceFacet,
-    value: text(raw.value),
+    of: num(raw.i) - 1,
     calls: (raw.calls as unknown[][]).map(([time, ip, endpoint, status, userAgent, country, asn, networkKind]) => ({
       time: num(time),
       ip: text(ip),
@@ -119,6 +120,38 @@ export const sightings = defineQuery<
     callsUntilHome: num(raw.until_home),
   }),
 );
+
+/** sightingsOf reads what followed the first call from each of some new places; a place without calls is left out. */
+export async function sightingsOf<P extends NewPlace>(
+  reads: Reads,
+  places: readonly P[],
+): Promise<{ readonly place: P; readonly sighting: Omit<Sighting, 'moved'> }[]> {
+  if (places.length === 0) return [];
+  const ends = places.map(({ met, until }) => Math.min(met + OPEN_MS, until));
+  const askers = new Map<string, number[]>([['', []]]);
+  for (const [i, place] of places.entries())
+    for (let hour = Math.floor(place.met / HOUR_MS); hour * HOUR_MS <= (ends[i] ?? 0); hour++) {
+      const key = `${lineageKey(place)}\n${hour}`;
+      const asking = askers.get(key);
+      if (asking === undefined) askers.set(key, [i + 1]);
+      else asking.push(i + 1);
+    }
+  const rows = await reads.read(sightings, {
+    keys: [...askers.keys()],
+    askers: [...askers.values()],
+    owners: [...new Set(places.map(({ owner }) => owner))],
+    lineages: [...new Set(places.map(({ lineage }) => lineage))],
+    facets: places.map(({ facet }) => facet),
+    values: places.map(({ value }) => value),
+    mets: places.map(({ met }) => met),
+    ends,
+    strange: places.map(({ strange }) => strange),
+  });
+  return rows.map(({ of, ...row }) => {
+    const place = places[of] as P;
+    return { place, sighting: { facet: place.facet, value: place.value, ...row } };
+  });
+}
 
 /** How long a region may take to move: what runs once in hours comes last. */
 const MOVE_MS = 6 * HOUR_MS;
