@@ -3,18 +3,27 @@ import type { LifecycleRow, UsageRow } from '../store/index.ts';
 import type { Geo } from './geo.ts';
 import type { Lineages, Link } from './lineage.ts';
 import type { Redactor } from './redact.ts';
-import type { Templates } from './templates.ts';
+import type { Endpoints, Templates } from './templates.ts';
 
 /** Enricher turns events into rows: secrets replaced, path templated, place and lineage known. */
 export interface Enricher {
   /**
    * prepare learns what all processes must agree on (endpoints, lineages) from a batch's events, before any of them is
-   * enriched. Throws what the shared state throws.
+   * enriched, and tells the endpoints of those that name a path. Throws what the shared state throws.
    */
-  prepare(events: readonly TokenEvent[], now: number): Promise<void>;
-  /** enrichUsage is synchronous and fast; `idFallback` is the row's id when the source gave none, `source` the format's name. */
-  enrichUsage(event: UsageEvent, receivedAt: number, idFallback: string, source: string): UsageRow;
-  enrichLifecycle(event: LifecycleEvent, receivedAt: number, idFallback: string, source: string): LifecycleRow;
+  prepare(events: readonly TokenEvent[], now: number): Promise<Endpoints>;
+  /** enrichUsage is synchronous and fast; `endpoint` is that of the event's path. */
+  enrichUsage(event: UsageEvent, endpoint: string, batch: BatchFields): UsageRow;
+  enrichLifecycle(event: LifecycleEvent, batch: BatchFields): LifecycleRow;
+}
+
+/** BatchFields are what a row has from its batch. */
+export interface BatchFields {
+  readonly receivedAt: number;
+  /** The row's id when the source gave none. */
+  readonly idFallback: string;
+  /** The log format's name. */
+  readonly source: string;
 }
 
 /** EnricherParts are what an enricher is made of. */
@@ -42,19 +51,16 @@ export function createEnricher({ redactor, templates, geo, lineages }: EnricherP
 
   return {
     async prepare(events, now) {
-      const paths: string[] = [];
+      const paths = events.map((event) => (event.kind === 'usage' && event.endpoint === '' ? event.path : ''));
       const links: Link[] = [];
-      for (const event of events) {
-        if (event.kind === 'usage') {
-          if (event.endpoint === '' && event.path !== '') paths.push(event.path);
-        } else if (event.replaces !== '') {
+      for (const event of events)
+        if (event.kind === 'lifecycle' && event.replaces !== '')
           links.push({ child: redactor.token(event.token), parent: redactor.token(event.replaces) });
-        }
-      }
-      await Promise.all([templates.prepare(paths, now), lineages.prepare(links)]);
+      const [endpoints] = await Promise.all([templates.prepare(paths, now), lineages.prepare(links)]);
+      return endpoints;
     },
 
-    enrichUsage(event, receivedAt, idFallback, source) {
+    enrichUsage(event, endpoint, { receivedAt, idFallback, source }) {
       const token = redactor.token(event.token);
       const place = geo.lookup(event.ip);
       return {
@@ -64,7 +70,7 @@ export function createEnricher({ redactor, templates, geo, lineages }: EnricherP
         token,
         lineage: lineages.of(token),
         owner: redactor.text(event.owner),
-        endpoint: event.endpoint === '' ? templates.endpoint(event.method, event.path) : redactor.text(event.endpoint),
+        endpoint: event.endpoint === '' ? endpoint : redactor.text(event.endpoint),
         method: event.method,
         status: event.status,
         ip: event.ip,
@@ -83,7 +89,7 @@ export function createEnricher({ redactor, templates, geo, lineages }: EnricherP
       };
     },
 
-    enrichLifecycle(event, receivedAt, idFallback, source) {
+    enrichLifecycle(event, { receivedAt, idFallback, source }) {
       const token = redactor.token(event.token);
       const issuedBy = redactor.token(event.issuedBy);
       return {

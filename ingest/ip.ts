@@ -1,6 +1,28 @@
 import { isIP } from 'node:net';
 import { createCache } from './cache.ts';
 
+/** ipv4Number is a dotted IPv4 address as its 32 bits, -1 for any other text: also for one with leading zeros, which some read as octal. */
+export function ipv4Number(text: string): number {
+  let number = 0;
+  let part = -1;
+  let dots = 0;
+  for (let i = 0; ; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x30 && code <= 0x39) {
+      if (part === 0) return -1;
+      part = (part < 0 ? 0 : part * 10) + code - 0x30;
+      if (part > 255) return -1;
+    } else {
+      if (part < 0) return -1;
+      number = number * 256 + part;
+      part = -1;
+      // NaN, past the last character.
+      if (!(code >= 0)) return dots === 3 ? number : -1;
+      if (code !== 0x2e || ++dots > 3) return -1;
+    }
+  }
+}
+
 /** Addresses repeat far more than they vary, and checking one costs more than finding it again. */
 const known = createCache<string>(20_000);
 const LONGEST_ADDRESS = 64;
@@ -10,6 +32,7 @@ const LONGEST_ADDRESS = 64;
  * `[2001:db8::1]:443`), brackets and an IPv6 zone go; an IPv4-mapped IPv6 address becomes the IPv4 address.
  */
 export function normalizeIp(text: string): string {
+  if (ipv4Number(text) >= 0) return text;
   if (text === '' || text.length > LONGEST_ADDRESS) return '';
   const hit = known.get(text);
   if (hit !== undefined) return hit;
@@ -19,7 +42,6 @@ export function normalizeIp(text: string): string {
 }
 
 function normalize(text: string): string {
-  if (isIP(text) === 4) return text;
   const bare = withoutPort(text);
   const family = isIP(bare);
   if (family === 4) return bare;

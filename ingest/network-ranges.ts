@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { normalizeIp } from './ip.ts';
+import { ipv4Number, normalizeIp } from './ip.ts';
 
 /** NetworkRanges is a set of address ranges. */
 export interface NetworkRanges {
@@ -14,14 +14,13 @@ const MAX_RANGES = 2_000_000;
 
 /** IPv4 stands where RFC 4291 maps it, ::ffff:0:0/96, so that one order holds both families. */
 const MAPPED = 0xffff_0000_0000n;
+const FOUR = 1n << 32n;
 const BITS = 128;
 
 /** addressNumber is an address, written as normalizeIp writes it, as its 128 bits. */
 export function addressNumber(address: string): bigint {
-  if (isIP(address) === 4) {
-    const [a = 0, b = 0, c = 0, d = 0] = address.split('.').map(Number);
-    return MAPPED + BigInt(((a * 256 + b) * 256 + c) * 256 + d);
-  }
+  const four = ipv4Number(address);
+  if (four >= 0) return MAPPED + BigInt(four);
   const [head = '', tail] = address.split('::');
   const groups = (text: string | undefined) => (text === undefined || text === '' ? [] : text.split(':'));
   const [first, last] = [groups(head), groups(tail)];
@@ -47,28 +46,36 @@ export function parseRange(text: string): readonly [from: bigint, to: bigint] | 
 
 /** createRanges makes a set of ranges; those that touch or overlap become one. */
 export function createRanges(ranges: readonly (readonly [from: bigint, to: bigint])[]): NetworkRanges {
-  const starts: bigint[] = [];
-  const ends: bigint[] = [];
+  const merged: [from: bigint, to: bigint][] = [];
   for (const [from, to] of [...ranges].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))) {
-    const end = ends.at(-1);
-    if (end === undefined || from > end + 1n) {
-      starts.push(from);
-      ends.push(to);
-    } else if (to > end) ends[ends.length - 1] = to;
+    const last = merged.at(-1);
+    if (last === undefined || from > last[1] + 1n) merged.push([from, to]);
+    else if (to > last[1]) last[1] = to;
   }
+  const starts = merged.map(([from]) => from);
+  const ends = merged.map(([, to]) => to);
+  // Most addresses are IPv4, and for those plain numbers do: the part of the ranges that is mapped.
+  const mapped = merged.filter(([from, to]) => to >= MAPPED && from < MAPPED + FOUR);
+  const fourStarts = mapped.map(([from]) => Number(from > MAPPED ? from - MAPPED : 0n));
+  const fourEnds = mapped.map(([, to]) => Number((to < MAPPED + FOUR ? to : MAPPED + FOUR - 1n) - MAPPED));
   return {
     count: ranges.length,
     has(address) {
-      const number = addressNumber(address);
-      let [low, high] = [0, starts.length];
-      while (low < high) {
-        const middle = (low + high) >>> 1;
-        if ((starts[middle] as bigint) <= number) low = middle + 1;
-        else high = middle;
-      }
-      return low > 0 && (ends[low - 1] as bigint) >= number;
+      const four = ipv4Number(address);
+      return four >= 0 ? covers(fourStarts, fourEnds, four) : covers(starts, ends, addressNumber(address));
     },
   };
+}
+
+/** covers tells whether a number lies in one of some ranges, given by their starts in order and their ends. */
+function covers<N extends number | bigint>(starts: readonly N[], ends: readonly N[], number: N): boolean {
+  let [low, high] = [0, starts.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((starts[middle] as N) <= number) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && (ends[low - 1] as N) >= number;
 }
 
 /**

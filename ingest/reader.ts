@@ -125,7 +125,7 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
         else for (const record of records) take(record, line, text);
       };
       for (const { text, line } of chunk.records) takeText(text, line, false);
-      await enricher.prepare(events, now);
+      const endpoints = await enricher.prepare(events, now);
 
       const rejectedBy = new Map<RejectCode, number>();
       for (const { code } of rejections) rejectedBy.set(code, (rejectedBy.get(code) ?? 0) + 1);
@@ -153,14 +153,15 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
           for (let i = 0; i < events.length; i++) {
             const event = events[i] as TokenEvent;
             const line = lines[i] as number;
+            const batch = { receivedAt, idFallback: idPrefix + i, source: sources[i] as string };
             try {
               if (event.kind === 'usage') {
-                const row = enricher.enrichUsage(event, receivedAt, idPrefix + i, sources[i] as string);
+                const row = enricher.enrichUsage(event, endpoints.of(i, event.method), batch);
                 usage.push(encodeUsage(row));
                 note?.see(row);
                 usageLines.push(line);
               } else {
-                const row = enricher.enrichLifecycle(event, receivedAt, idPrefix + i, sources[i] as string);
+                const row = enricher.enrichLifecycle(event, batch);
                 lifecycle.push(encodeLifecycle(row));
                 owners.add(row.owner);
                 lifecycleLines.push(line);

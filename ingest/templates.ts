@@ -1,5 +1,4 @@
 import type { SharedState } from '../queues/index.ts';
-import { createCache } from './cache.ts';
 import type { Redactor } from './redact.ts';
 import { createPathReader, isPlaceholder, type ReadPath } from './segments.ts';
 
@@ -9,10 +8,14 @@ import { createPathReader, isPlaceholder, type ReadPath } from './segments.ts';
  * `/v1/users/{var}`. What has been learned is shared state, so every process and every restart answers the same.
  */
 export interface Templates {
-  /** prepare learns from a batch's paths, once per batch and before `endpoint`; touches shared state only for what is new, and at most once a second to hear of others. */
-  prepare(paths: readonly string[], now: number): Promise<void>;
-  /** endpoint of one call; '' without a path. */
-  endpoint(method: string, path: string): string;
+  /** prepare learns from a batch's paths and finds their endpoints; touches shared state only for what is new, and at most once a second to hear of others. */
+  prepare(paths: readonly string[], now: number): Promise<Endpoints>;
+}
+
+/** Endpoints are those of a batch's paths. */
+export interface Endpoints {
+  /** of is the endpoint of a call with this method and the path that stands at `index`; '' for an empty one. */
+  of(index: number, method: string): string;
 }
 
 /** TemplateOptions bound what is kept. */
@@ -24,8 +27,6 @@ export interface TemplateOptions {
   readonly topChildrenLimit?: number;
   /** Prefixes under which literal segments are learned, over all processes; below others, they are variable at once. */
   readonly prefixLimit?: number;
-  /** Raw paths whose endpoint is remembered in this process. */
-  readonly cacheLimit?: number;
 }
 
 const WILD = 'templates:wild';
@@ -34,17 +35,7 @@ const CHILDREN = 'templates:children';
 const SYNC_MS = 1_000;
 /** Nodes that this process keeps; beyond it they are forgotten and, being counted, asked for again. */
 const NODES_LIMIT = 100_000;
-const CACHED_PATH_LENGTH = 512;
 const TEMPLATE_LIMIT = 260;
-
-interface Entry {
-  readonly template: string;
-  /** Credentials that were replaced in the path. */
-  readonly replaced: number;
-  /** The last method asked for, and its endpoint: a path is nearly always called with one. */
-  method: string;
-  endpoint: string;
-}
 
 /** Node is a known prefix; the literal children that it has are those that the shared state has counted. */
 interface Node {
@@ -54,6 +45,9 @@ interface Node {
   /** The template ends here, whatever follows: it is long enough. */
   readonly end: boolean;
   readonly children: Map<string, Node>;
+  /** The last method that a path ending here was called with, and the endpoint with it: nearly always it is the same one again. */
+  method: string;
+  endpoint: string;
 }
 
 /** Unknown is the first literal of a path that nobody has counted yet, under its prefix. */
@@ -70,7 +64,6 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
   const mostChildren = Math.max(childrenLimit, topChildrenLimit);
   const prefixLimit = options.prefixLimit ?? 20_000;
   const readPath = createPathReader(redactor);
-  const cache = createCache<Entry>(options.cacheLimit ?? 50_000);
   const wild = new Set<string>();
   const prefixes = new Set<string>();
   let nodes = 0;
@@ -81,7 +74,14 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
 
   function nodeAt(prefix: string, end: boolean): Node {
     nodes++;
-    return { prefix, wild: wild.has(prefix), end, children: new Map() };
+    return {
+      prefix,
+      wild: wild.has(prefix),
+      end,
+      children: new Map(),
+      method: '',
+      endpoint: prefix === '' ? '/' : prefix,
+    };
   }
 
   function childOf(node: Node, segment: string): Node {
@@ -109,7 +109,6 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
     for (const prefix of found) {
       if (wild.has(prefix)) continue;
       wild.add(prefix);
-      cache.clear();
       let node: Node | undefined = root;
       for (const segment of prefix.split('/').slice(1)) node = node?.children.get(segment);
       if (node === undefined) continue;
@@ -165,33 +164,48 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
     turnWild(newWild);
   }
 
-  async function prepare(paths: readonly string[], now: number): Promise<void> {
+  async function prepare(paths: readonly string[], now: number): Promise<Endpoints> {
     if (now - syncedAt >= SYNC_MS || now < syncedAt) await sync(now);
     if (nodes > NODES_LIMIT) {
       nodes = 0;
       root = nodeAt('', false);
     }
-    // What turns wild in this batch also changes those of its paths that were known before: those are read again.
-    for (let before = -1; before !== wild.size; ) {
-      before = wild.size;
-      const fresh = new Map<string, ReadPath>();
-      for (const path of paths) {
-        if (path !== '' && !fresh.has(path) && cache.get(path) === undefined) fresh.set(path, readPath(path));
-      }
-      if (fresh.size > 0) await settle(fresh);
+    const read = paths.map(readPath);
+    let ends: Node[] = [];
+    let wildBefore = -1;
+    // What turns wild in this batch also changes those of its paths that were known before: those are looked at again.
+    while (wildBefore !== wild.size) {
+      wildBefore = wild.size;
+      ends = await settle(read);
     }
+    const replaced = new Map<number, number>();
+    for (const [index, path] of read.entries()) if (path.replaced > 0) replaced.set(index, path.replaced);
+    return {
+      of(index, method) {
+        const path = paths[index] as string;
+        if (path === '') return '';
+        redactor.count(replaced.get(index) ?? 0);
+        // Another batch proved a prefix to be variable meanwhile.
+        if (wild.size !== wildBefore) return withMethod(method, templateOf(readPath(path).segments));
+        const end = ends[index] as Node;
+        if (end.method !== method) {
+          end.method = method;
+          end.endpoint = withMethod(method, templateAt(end));
+        }
+        return end.endpoint;
+      },
+    };
   }
 
-  /** settle learns level by level, because whether a segment is variable decides under which prefix the next one is counted. */
-  async function settle(fresh: ReadonlyMap<string, ReadPath>): Promise<void> {
+  /** settle finds where each path ends. It learns level by level, because whether a segment is variable decides under which prefix the next one is counted. */
+  async function settle(read: readonly ReadPath[]): Promise<Node[]> {
     for (;;) {
+      const ends: Node[] = [];
       const unknown = new Map<Node, Set<string>>();
-      for (const [path, { segments, replaced }] of fresh) {
+      for (const { segments } of read) {
         const at = walk(segments);
         if (!('node' in at)) {
-          const template = at === root ? '/' : at.prefix;
-          if (path.length <= CACHED_PATH_LENGTH)
-            cache.set(path, { template, replaced, method: '', endpoint: template });
+          ends.push(at);
           continue;
         }
         const names = unknown.get(at.node) ?? new Set<string>();
@@ -199,37 +213,29 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
         // More than the limit prove nothing more.
         if (names.size < mostChildren) names.add(at.child);
       }
-      if (unknown.size === 0) return;
+      if (unknown.size === 0) return ends;
       await learn(unknown);
     }
-  }
-
-  function endpoint(method: string, path: string): string {
-    if (path === '') return '';
-    const entry = cache.get(path);
-    if (entry === undefined) {
-      const { segments, replaced } = readPath(path);
-      redactor.count(replaced);
-      const template = templateOf(segments);
-      return method === '' ? template : `${method} ${template}`;
-    }
-    if (entry.replaced > 0) redactor.count(entry.replaced);
-    if (entry.method !== method) {
-      entry.method = method;
-      entry.endpoint = method === '' ? entry.template : `${method} ${entry.template}`;
-    }
-    return entry.endpoint;
   }
 
   /** templateOf a path that was not prepared, or is forgotten again: what is known decides, the rest is taken as it reads. */
   function templateOf(segments: readonly string[]): string {
     const at = walk(segments);
-    if (!('node' in at)) return at === root ? '/' : at.prefix;
+    if (!('node' in at)) return templateAt(at);
     const { prefix } = at.node;
     const depth = prefix.split('/').length - 1;
     const whole = `${prefix}/${segments.slice(depth).join('/')}`;
     return whole.length > TEMPLATE_LIMIT ? `${whole.slice(0, whole.lastIndexOf('/', TEMPLATE_LIMIT))}/{rest}` : whole;
   }
 
-  return { prepare, endpoint };
+  return { prepare };
+}
+
+/** templateAt is the template of the paths that end at a node. */
+function templateAt({ prefix }: Node): string {
+  return prefix === '' ? '/' : prefix;
+}
+
+function withMethod(method: string, template: string): string {
+  return method === '' ? template : `${method} ${template}`;
 }

@@ -32,6 +32,9 @@ function digits(text: string, at: number, count: number): number {
   return value;
 }
 
+/** Lines that follow one another are mostly of one minute: the last that was read, up to its colon, and its start as if in UTC. */
+let minute = { text: '1970-01-01T00:00:', start: 0 };
+
 const DAYS = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /**
@@ -39,12 +42,29 @@ const DAYS = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
  * Without an offset it is not a point in time: null. Date.parse would guess the machine's zone.
  */
 export function parseRfc3339(text: string): number | null {
+  const start = text.startsWith(minute.text) ? minute.start : startOfMinute(text);
+  const second = digits(text, 17, 2);
+  if (start === null || !(second <= 60)) return null;
+  let at = 19;
+  let ms = 0;
+  if (text.charCodeAt(at) === 0x2e) {
+    const first = ++at;
+    let code = text.charCodeAt(at);
+    for (let unit = 100; code >= 0x30 && code <= 0x39; unit /= 10, code = text.charCodeAt(++at))
+      if (unit >= 1) ms += (code - 0x30) * unit;
+    if (at === first) return null;
+  }
+  const offset = offsetMinutes(text, at);
+  return offset === null ? null : start + second * 1000 + ms - offset * 60_000;
+}
+
+/** startOfMinute reads the date, hour and minute that a timestamp begins with, as epoch milliseconds as if in UTC; null when they are none. */
+function startOfMinute(text: string): number | null {
   const year = digits(text, 0, 4);
   const month = digits(text, 5, 2);
   const day = digits(text, 8, 2);
   const hour = digits(text, 11, 2);
-  const minute = digits(text, 14, 2);
-  const second = digits(text, 17, 2);
+  const minutes = digits(text, 14, 2);
   const separator = text.charCodeAt(10);
   const punctuated =
     text.charCodeAt(4) === 0x2d &&
@@ -53,19 +73,11 @@ export function parseRfc3339(text: string): number | null {
     text.charCodeAt(13) === 0x3a &&
     text.charCodeAt(16) === 0x3a;
   if (!punctuated || !(month >= 1 && month <= 12) || !(day >= 1 && day <= (DAYS[month - 1] as number))) return null;
-  if (!(hour <= 23 && minute <= 59 && second <= 60) || Number.isNaN(year)) return null;
+  if (!(hour <= 23 && minutes <= 59) || Number.isNaN(year)) return null;
   if (month === 2 && day === 29 && !(year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0))) return null;
-  let at = 19;
-  let ms = 0;
-  if (text.charCodeAt(at) === 0x2e) {
-    const start = ++at;
-    while (at < text.length && text.charCodeAt(at) >= 0x30 && text.charCodeAt(at) <= 0x39) at++;
-    if (at === start) return null;
-    ms = Math.floor(digits(text, start, Math.min(3, at - start)) * 10 ** (3 - Math.min(3, at - start)));
-  }
-  const offset = offsetMinutes(text, at);
-  if (offset === null) return null;
-  return Date.UTC(year, month - 1, day, hour, minute, second, ms) - offset * 60_000;
+  const start = Date.UTC(year, month - 1, day, hour, minutes);
+  minute = { text: text.slice(0, 17), start };
+  return start;
 }
 
 function offsetMinutes(text: string, at: number): number | null {

@@ -33,7 +33,7 @@ export interface AnalystResult {
 export interface Store {
   /**
    * insert stores rows, all or none as far as one part goes, and returns when they are durable. `lines` is JSONCompactEachRow
-   * text (see encode.ts), one row a line. The same `token` again stores nothing, in the table and in every rollup; '' means
+   * text (see encode.ts), each of one row or of several with newlines between. The same `token` again stores nothing, in the table and in every rollup; '' means
    * no such protection.
    */
   insert(table: TableName, lines: readonly string[], token: string): Promise<void>;

@@ -26,8 +26,8 @@ interface Lane {
   readonly connection: ChdbConnection;
 }
 
-/** Rows below which one thread is done sooner than several are set up: measured, a tenth of the insert's processor time. */
-const SMALL_INSERT = 5_000;
+/** Bytes below which one thread is done sooner than several are set up: measured, a tenth of the insert's processor time. */
+const SMALL_INSERT_BYTES = 1_500_000;
 const SMALL_SETTINGS = { input_format_parallel_parsing: '0', max_threads: '1' };
 
 /** Set once per lane, because they stay. Statements carry their parameters, so they may be long. */
@@ -129,23 +129,25 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
         // By way of the client an answer would become a stream, and a read cost some three milliseconds more.
         attempt(connection.chdb.queryAsync(withParams(sql, params), { format: 'JSONEachRow' }), doing).then(rowsIn),
       ),
-    insert: (table, columns, lines, token) =>
-      pool(({ connection }) =>
+    insert: (table, columns, lines, token) => {
+      const values = Buffer.from(lines.join('\n'));
+      return pool(({ connection }) =>
         attempt(
           // As bytes: by way of the client the rows would become a stream, a string and a part of one long statement.
           connection.chdb.rawInsert({
             table,
             columns: [...columns],
-            values: Buffer.from(lines.join('\n')),
+            values,
             format: 'JSONCompactEachRow',
             settings: {
-              ...(lines.length < SMALL_INSERT ? SMALL_SETTINGS : {}),
+              ...(values.length < SMALL_INSERT_BYTES ? SMALL_SETTINGS : {}),
               insert_deduplication_token: insertToken(token),
             },
           }),
           `storing rows of ${table}`,
         ).then(() => undefined),
-      ),
+      );
+    },
     close: async () => {
       await Promise.allSettled(all.map(({ client }) => client.close()));
     },

@@ -37,13 +37,11 @@ export function describe(value: unknown): string {
   return typeof value === 'boolean' ? 'true or false' : `the number ${value}`;
 }
 
+const CONTROL = /\p{Cc}/u;
+
 /** hasControlCharacter finds C0 and C1 controls and DEL: they have no place in a name, and forge lines in logs. */
 export function hasControlCharacter(text: string): boolean {
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code < 0x20 || (code >= 0x7f && code <= 0x9f)) return true;
-  }
-  return false;
+  return CONTROL.test(text);
 }
 
 /** withoutControlCharacters takes those characters out, so that a name written with one still is that name. */

@@ -5,6 +5,7 @@ import {
   type LifecycleEvent,
   type Parsed,
   type RejectCode,
+  type UsageEvent,
 } from '../../core/index.ts';
 import { normalizeIp } from '../ip.ts';
 import { cleanText, cleanValue, cutText, deeperThan, emptyRecord } from '../text.ts';
@@ -96,23 +97,32 @@ function parse(record: Fields, now: number): Parsed {
   const token = tokenOf(record.token, problem);
   const action = actionOf(record.action, problem);
   if (problem.message !== '') return rejected(problem.code, problem.message);
-  const attributes = attributesOf(record, action === 'used' ? USAGE_FIELDS : LIFECYCLE_FIELDS, timeField, problem);
+  const ip = ipOf(record, problem);
+  const fields = action === 'used' ? USAGE_FIELDS : LIFECYCLE_FIELDS;
+  const attributes = attributesOf(record, fields, timeField, ip, problem);
   const event =
     action === 'used'
-      ? usage(record, time, token, attributes, problem)
-      : lifecycle(record, action, time, token, attributes, problem);
+      ? usage(record, time, token, ip, attributes, problem)
+      : lifecycle(record, action, time, token, ip, attributes, problem);
   if (problem.message !== '') return rejected(problem.code, problem.message);
   return { kind: 'events', events: [event] };
 }
 
-function usage(record: Fields, time: number, token: string, attributes: Fields | null, problem: Problem) {
+function usage(
+  record: Fields,
+  time: number,
+  token: string,
+  ip: string,
+  attributes: Fields | null,
+  problem: Problem,
+): UsageEvent {
   const endpoint = text(record, 'endpoint', ENDPOINT_LIMIT, problem);
   let method = text(record, 'method', NAME_LIMIT, problem).toUpperCase();
   // What a proxy logs for bytes that were no HTTP request is no method, and no reason to lose the call.
   if (!METHOD.test(method)) method = '';
   if (method === '' && endpoint !== '') method = methodOf(endpoint);
   return {
-    kind: 'usage' as const,
+    kind: 'usage',
     time,
     id: name(record, 'id', NAME_LIMIT, problem),
     token,
@@ -121,7 +131,7 @@ function usage(record: Fields, time: number, token: string, attributes: Fields |
     path: text(record, 'path', PATH_LIMIT, problem),
     endpoint,
     status: count(record, 'status', 999, problem),
-    ip: ipOf(record, problem),
+    ip,
     userAgent: text(record, 'user_agent', TEXT_LIMIT, problem),
     bytes: count(record, 'bytes', Number.MAX_SAFE_INTEGER, problem),
     durationMs: count(record, 'duration_ms', 0xffffffff, problem, false),
@@ -135,6 +145,7 @@ function lifecycle(
   action: LifecycleAction,
   time: number,
   token: string,
+  ip: string,
   attributes: Fields | null,
   problem: Problem,
 ): LifecycleEvent {
@@ -154,7 +165,7 @@ function lifecycle(
     scopes: scopesOf(record.scopes, problem),
     reason: text(record, 'reason', TEXT_LIMIT, problem),
     config: configOf(record.config, problem),
-    ip: ipOf(record, problem),
+    ip,
     userAgent: text(record, 'user_agent', TEXT_LIMIT, problem),
     requestId: text(record, 'request_id', NAME_LIMIT, problem),
     attributes,
@@ -288,7 +299,13 @@ function methodOf(endpoint: string): string {
 }
 
 /** attributesOf keeps the fields that the contract does not name, and those of an `attributes` object; null for none. */
-function attributesOf(record: Fields, known: ReadonlySet<string>, timeField: string, problem: Problem): Fields | null {
+function attributesOf(
+  record: Fields,
+  known: ReadonlySet<string>,
+  timeField: string,
+  ip: string,
+  problem: Problem,
+): Fields | null {
   let kept: Fields | null = null;
   const room = { keys: ATTRIBUTE_KEYS_LIMIT, text: ATTRIBUTE_TEXT_LIMIT, dropped: 0 };
   for (const key in record) {
@@ -299,8 +316,7 @@ function attributesOf(record: Fields, known: ReadonlySet<string>, timeField: str
     }
     if (known.has(key) ? key !== 'attributes' : key === timeField) {
       // An address that is none is still worth reading: it stays beside the event.
-      if (key !== 'ip' || typeof value !== 'string' || value === '' || value === '-' || normalizeIp(value) !== '')
-        continue;
+      if (key !== 'ip' || ip !== '' || typeof value !== 'string' || value === '' || value === '-') continue;
     }
     kept ??= emptyRecord();
     if (key === 'attributes' && typeof value === 'object' && value !== null && !Array.isArray(value)) {

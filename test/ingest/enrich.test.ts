@@ -32,13 +32,14 @@ function eventOf(record: Record<string, unknown>, format = 'native'): TokenEvent
 }
 async function usageRow(record: Record<string, unknown>, format = 'native') {
   const event = eventOf(record, format) as UsageEvent;
-  await enricher.prepare([event], NOW);
-  return enricher.enrichUsage(event, NOW, 'fallback', format);
+  const endpoints = await enricher.prepare([event], NOW);
+  const batch = { receivedAt: NOW, idFallback: 'fallback', source: format };
+  return enricher.enrichUsage(event, endpoints.of(0, event.method), batch);
 }
 async function lifecycleRow(record: Record<string, unknown>) {
   const event = eventOf(record) as LifecycleEvent;
   await enricher.prepare([event], NOW);
-  return enricher.enrichLifecycle(event, NOW, 'fallback', 'native');
+  return enricher.enrichLifecycle(event, { receivedAt: NOW, idFallback: 'fallback', source: 'native' });
 }
 
 describe('a usage row', () => {

@@ -10,8 +10,8 @@ function templates(shared: SharedState = createSharedState(), options: Partial<T
 }
 
 async function endpointsOf(paths: readonly string[], of = templates(), now = 0): Promise<string[]> {
-  await of.prepare(paths, now);
-  return paths.map((path) => of.endpoint('', path));
+  const endpoints = await of.prepare(paths, now);
+  return paths.map((_, index) => endpoints.of(index, ''));
 }
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
@@ -56,12 +56,11 @@ describe('the shape of a segment makes it variable', () => {
   });
 
   it('and the method goes before it; without a path there is no endpoint', async () => {
-    const of = templates();
-    await of.prepare(['/v1/users/42'], 0);
-    expect(of.endpoint('GET', '/v1/users/42')).toBe('GET /v1/users/{id}');
-    expect(of.endpoint('PUT', '/v1/users/42')).toBe('PUT /v1/users/{id}');
-    expect(of.endpoint('GET', '/v1/users/42')).toBe('GET /v1/users/{id}');
-    expect(of.endpoint('GET', '')).toBe('');
+    const endpoints = await templates().prepare(['/v1/users/42', '', '/v1/users/43'], 0);
+    expect(endpoints.of(0, 'GET')).toBe('GET /v1/users/{id}');
+    expect(endpoints.of(2, 'PUT')).toBe('PUT /v1/users/{id}');
+    expect(endpoints.of(0, 'GET')).toBe('GET /v1/users/{id}');
+    expect(endpoints.of(1, 'GET')).toBe('');
   });
 });
 
@@ -142,11 +141,11 @@ it('a credential in a path reaches neither the endpoint nor the shared state, an
   const of = createTemplates(spying, { redactor });
   const secret = 'ghp_abcdefghijklmnopqrstuvwxyzABCDEFGHIJ';
   const paths = [`/hooks/${secret}/x`, `/hooks/ghp%5F${secret.slice(4)}/x`, '/cb?access_token=hunter2hunter2'];
-  await of.prepare(paths, 0);
-  expect(paths.map((path) => of.endpoint('', path))).toEqual(['/hooks/{secret}/x', '/hooks/{secret}/x', '/cb']);
+  const endpoints = await of.prepare(paths, 0);
+  expect(paths.map((_, index) => endpoints.of(index, ''))).toEqual(['/hooks/{secret}/x', '/hooks/{secret}/x', '/cb']);
   expect(seen.join()).not.toContain(secret.slice(4));
   expect(redactor.replaced).toBe(3);
-  of.endpoint('GET', paths[0] as string);
+  endpoints.of(0, 'GET');
   expect(redactor.replaced).toBe(4);
 });
 
@@ -166,6 +165,17 @@ it('any text is a path, its endpoint is short, and templating it again changes n
   );
 });
 
+it('endpoints that were found before another batch proved their prefix variable say so too', async () => {
+  const of = templates();
+  const early = await of.prepare(['/v1/users/anna/posts'], 0);
+  expect(early.of(0, 'GET')).toBe('GET /v1/users/anna/posts');
+  await of.prepare(
+    range(60).map((n) => `/v1/users/${word(n)}/posts`),
+    1,
+  );
+  expect(early.of(0, 'GET')).toBe('GET /v1/users/{var}/posts');
+});
+
 it('known paths cost no call to the shared state, and news are asked for once a second', async () => {
   const shared = createSharedState();
   const of = templates(shared);
@@ -179,17 +189,17 @@ it('known paths cost no call to the shared state, and news are asked for once a 
 
 it('a million different paths leave a few endpoints and a bounded memory', async () => {
   const shared = createSharedState();
-  const of = templates(shared, { cacheLimit: 10_000, prefixLimit: 500 });
-  const endpoints = new Set<string>();
+  const of = templates(shared, { prefixLimit: 500 });
+  const found = new Set<string>();
   const words = range(1_000).map(word);
   for (let batch = 0; batch < 200; batch++) {
     const paths = range(5_000).map((i) => {
       const n = batch * 5_000 + i;
       return `/${words[n % 211]}/${words[n % 97]}/${words[n % 1_000]}-${words[Math.floor(n / 1_000)]}`;
     });
-    await of.prepare(paths, batch * 100);
-    if (batch >= 10) for (let i = 0; i < paths.length; i += 10) endpoints.add(of.endpoint('GET', paths[i] as string));
+    const endpoints = await of.prepare(paths, batch * 100);
+    if (batch >= 10) for (let i = 0; i < paths.length; i += 10) found.add(endpoints.of(i, 'GET'));
   }
-  expect([...endpoints]).toEqual(['GET /{var}/{var}/{var}']);
+  expect([...found]).toEqual(['GET /{var}/{var}/{var}']);
   expect((await shared.setSince('templates:prefixes', 0)).members.length).toBeLessThanOrEqual(500);
 });
