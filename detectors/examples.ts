@@ -1,5 +1,6 @@
 import { DAY_MS, HOUR_MS } from './baseline.ts';
-import type { MetValue, NoveltyFacts } from './novelty.ts';
+import type { MetValue } from './met-facts.ts';
+import type { NoveltyFacts } from './novelty.ts';
 import { FACETS, type Facet } from './prior.ts';
 
 /** The moment that examples end at: any fixed time serves. */

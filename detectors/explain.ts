@@ -1,7 +1,8 @@
 import { type EvidenceRow, type LearningState, plural } from '../core/index.ts';
 import { DAY_MS, KNOWN_ACTIVE_DAYS, KNOWN_AFTER_MS, learningState } from './baseline.ts';
 import type { Lineage } from './lineage.ts';
-import { type MetValue, type NoveltyFacts, peersAt } from './novelty.ts';
+import type { MetValue } from './met-facts.ts';
+import { type NoveltyFacts, peersAt } from './novelty.ts';
 import { countInterval, type Gamma } from './statistics.ts';
 import { rounded, sqlText } from './words.ts';
 

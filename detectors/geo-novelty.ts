@@ -1,20 +1,12 @@
 import { plural } from '../core/index.ts';
 import { HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
-import { type Day, defineDetector, type Finding, type Params, type Reads, together } from './contract.ts';
+import { type Day, defineDetector, type Finding, once, type Params, type Reads, together } from './contract.ts';
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
 import { recalled } from './feedback.ts';
 import { isSame, type Lineage, lineageKey } from './lineage.ts';
-import {
-  callsBefore,
-  type MetValue,
-  metFacts,
-  type NoveltyFacts,
-  noveltyFacts,
-  type OwnValue,
-  peersAt,
-  tokenAt,
-} from './novelty.ts';
+import { type MetValue, metFacts, type OwnValue } from './met-facts.ts';
+import { callsBefore, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { callsBy, moves, type NewPlace, type PlaceFacet, type Sighting, sightingsOf } from './sightings.ts';
 import { bringsNetwork, clientLook, combinedSurprise, lookAt, shared, weighKind, weighPlace } from './signals.ts';
@@ -66,7 +58,7 @@ interface Arrived extends NewPlace {
 }
 
 /** The places that lineages came to newly on a day or later: what they met then may be there already. */
-async function arrivedOn(reads: Reads, day: Day): Promise<Arrived[]> {
+const arrivedOn = once(async (reads: Reads, day: Day): Promise<Arrived[]> => {
   const { from, to: until } = day.within;
   return (await metFacts(reads, day)).flatMap((facts) =>
     newPlaces(facts)
@@ -77,7 +69,7 @@ async function arrivedOn(reads: Reads, day: Day): Promise<Arrived[]> {
         strange: metWith(facts.values[facet], met).map(({ value }) => value),
       })),
   );
-}
+});
 
 /** What followed each arrival, as far as it was known when each day ended. */
 const followed = together(async (reads, { days }): Promise<(Sighting & Lineage)[][]> => {

@@ -1,7 +1,8 @@
 import { activeHoursWithin, countUntil, type History, HOUR_MS, historyOf, noveltyRate } from './baseline.ts';
 import { remembered } from './contract.ts';
 import { isExpected } from './feedback.ts';
-import { type MetValue, type NoveltyFacts, peersAt } from './novelty.ts';
+import type { MetValue } from './met-facts.ts';
+import { type NoveltyFacts, peersAt } from './novelty.ts';
 import { FACETS, type Facet } from './prior.ts';
 import { type Gamma, surpriseOfCount } from './statistics.ts';
 

@@ -1,7 +1,7 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, KNOWN_AFTER_MS, learningState, VOCABULARY_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
-import { type Lineage, lineageKey } from './lineage.ts';
+import { askedOf, type Lineage, type LineageNames, lineageKey } from './lineage.ts';
 
 /** Succession says that a lineage took over another one's habits without having been declared its replacement. */
 export interface Succession extends Lineage {
@@ -84,7 +84,7 @@ const pasts = defineQuery<{ owners: string[]; before: number; since: number }, U
 );
 
 /** The last hour before each of the days in which lineages were used; 0: none. */
-const lastHours = defineQuery<DaysParams, Lineage & { hours: number[] }>(
+const lastHours = defineQuery<LineageNames & { days: number[] }, Lineage & { hours: number[] }>(
   'succession_last_hours',
   `SELECT owner, lineage, maxForEach(arrayMap(day -> if(toUnixTimestamp(hour) * 1000 < day, toUnixTimestamp(hour), 0), {days:Array(Int64)})) AS hours
    FROM rollup_hours
@@ -114,7 +114,7 @@ async function handovers(reads: Reads, days: readonly number[]): Promise<Pair[][
     since: earliest - GAP_MS,
   });
   const since = used.filter(({ last }) => last >= Math.min(...days));
-  const heard = await sliced(since, (params) => reads.read(lastHours, { ...params, days: [...days] }));
+  const heard = await askedOf(since, (names) => reads.read(lastHours, { ...names, days: [...days] }), SLICE);
   const lastHoursOf = new Map(heard.map((row) => [lineageKey(row), row.hours]));
   return days.map((day, i) => {
     const silentFrom = (use: Use) =>
@@ -147,10 +147,7 @@ export interface Habit {
   readonly calls: number;
 }
 
-type LineageParams = Record<string, unknown> & { owners: string[]; lineages: string[] };
-type DaysParams = LineageParams & { days: number[] };
-
-const habitsOf = defineQuery<LineageParams, Habit & Lineage>(
+const habitsOf = defineQuery<LineageNames, Habit & Lineage>(
   'succession_habits',
   `SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls
    FROM rollup_facets
@@ -167,7 +164,7 @@ const habitsOf = defineQuery<LineageParams, Habit & Lineage>(
 );
 
 /** The hours in which lineages were used. */
-const hoursOf = defineQuery<LineageParams, Lineage & { hours: number[] }>(
+const hoursOf = defineQuery<LineageNames, Lineage & { hours: number[] }>(
   'succession_hours',
   `SELECT owner, lineage, arraySort(groupUniqArray(toUnixTimestamp(hour))) AS hours
    FROM rollup_hours
@@ -221,7 +218,7 @@ export async function inferSuccessions(reads: Reads, days: readonly number[]): P
   const pairs = await handovers(reads, days);
   const both = pairs.flat().flatMap((pair) => [pair, pastOf(pair)]);
   const habits = new Map<string, Habit[]>();
-  for (const habit of await sliced(both, (params) => reads.read(habitsOf, params))) {
+  for (const habit of await askedOf(both, (names) => reads.read(habitsOf, names), SLICE)) {
     const list = habits.get(lineageKey(habit));
     if (list === undefined) habits.set(lineageKey(habit), [habit]);
     else list.push(habit);
@@ -230,7 +227,7 @@ export async function inferSuccessions(reads: Reads, days: readonly number[]): P
     const before = (one: Lineage) => (habits.get(lineageKey(one)) ?? []).filter(({ met }) => met < (days[i] ?? 0));
     return ofDay.filter((pair) => takesOver(before(pair), before(pastOf(pair)), pair.since));
   });
-  const hours = await sliced(alike.flat().map(pastOf), (params) => reads.read(hoursOf, params));
+  const hours = await askedOf(alike.flat().map(pastOf), (names) => reads.read(hoursOf, names), SLICE);
   const hoursOfLineage = new Map(hours.map((row) => [lineageKey(row), row.hours]));
   return alike.map((ofDay, i) => successionsAmong(ofDay, hoursOfLineage, days[i] ?? 0));
 }
@@ -256,24 +253,6 @@ function successionsAmong(
 /** pastOf is the lineage that another took over from. */
 function pastOf({ owner, predecessor }: Pick<Succession, 'owner' | 'predecessor'>): Lineage {
   return { owner, lineage: predecessor };
-}
-
-/** sliced asks about lineages, each once; answers about others of the same names are left out. */
-async function sliced<R extends Lineage>(
-  of: readonly Lineage[],
-  ask: (params: { owners: string[]; lineages: string[] }) => Promise<R[]>,
-): Promise<R[]> {
-  const all = new Map(of.map((one) => [lineageKey(one), one]));
-  const lineages = [...all.values()];
-  const rows: R[] = [];
-  for (let i = 0; i < lineages.length; i += SLICE) {
-    const asked = lineages.slice(i, i + SLICE);
-    const keys = new Set(asked.map(lineageKey));
-    const owners = [...new Set(asked.map(({ owner }) => owner))];
-    const answers = await ask({ owners, lineages: [...new Set(asked.map(({ lineage }) => lineage))] });
-    rows.push(...answers.filter((row) => keys.has(lineageKey(row))));
-  }
-  return rows;
 }
 
 /** predecessorsOf are the lineages, all of one owner, that a lineage took over from, the nearest first. */

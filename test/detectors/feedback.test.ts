@@ -17,7 +17,8 @@ import {
   type Word,
   wordEnd,
 } from '../../detectors/feedback.ts';
-import type { MetValue, NoveltyFacts } from '../../detectors/novelty.ts';
+import type { MetValue } from '../../detectors/met-facts.ts';
+import type { NoveltyFacts } from '../../detectors/novelty.ts';
 import { enabledDetectors, toDetection } from '../../detectors/run.ts';
 import { encodeUsage, FACETS_OF_CALLS, type Store, type UsageRow } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';

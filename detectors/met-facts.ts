@@ -1,0 +1,166 @@
+import { defineQuery, num, text } from '../store/index.ts';
+import { DAY_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
+import { type Bounds, candidates, isCandidate, RUSH_ENDPOINTS, widest } from './candidates.ts';
+import { type Day, type Reads, remembered, type Scope, together } from './contract.ts';
+import { feedbackFor, type Said, type UsedAgain, usedAgain, valueKey, valuesAsSaid } from './feedback.ts';
+import { askedOf, grouped, type Lineage, type LineageNames, lineageKey, unique } from './lineage.ts';
+import { FACETS, type Facet, fleetOf } from './prior.ts';
+import { inheritValues, predecessorsOf, type Successions } from './succession.ts';
+
+/** MetValue is one value that a lineage met. `met` is its first meeting, epoch milliseconds. */
+export interface MetValue {
+  readonly value: string;
+  readonly met: number;
+  /** Calls so far, and those of them with a status of 400 or more. */
+  readonly calls: number;
+  readonly failed: number;
+  /** Status of the very first call, 0 when unknown. */
+  readonly firstStatus: number;
+  /** Other lineages of the owner that met it more than a day before, */
+  readonly peersBefore: number;
+  /** and when those of the last day met it, sorted: a release or a failover shows here. */
+  readonly peersRecent: readonly number[];
+  /** Lineages of other owners that met it before. */
+  readonly fleetBefore: number;
+  /** What a person said of it, if anything. */
+  readonly said?: Said;
+  /** The first of the owner's other lineages that met it, with when, to name them. */
+  readonly peers: readonly { readonly lineage: string; readonly met: number }[];
+}
+
+/** OwnValue is one value that a lineage met; nobody was asked yet who else did. */
+export type OwnValue = MetValue & { readonly facet: Facet };
+
+/** What others make of a value that is no news, or that nobody else met. */
+const NOBODY = { peersBefore: 0, peersRecent: [], fleetBefore: 0, peers: [] };
+
+/** MetFacts is what one lineage has met of every facet. */
+export interface MetFacts {
+  readonly owner: string;
+  readonly lineage: string;
+  /** As in NoveltyFacts. */
+  readonly inheritedFrom: readonly string[];
+  /** All values met, by first meeting. */
+  readonly values: Readonly<Record<Facet, readonly OwnValue[]>>;
+}
+
+const metValues = defineQuery<LineageNames, OwnValue & Lineage>(
+  'novelty_met_values',
+  `SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(failed) AS failed,
+     min(first_call) % 65536 AS first_status
+   FROM rollup_facets
+   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+   GROUP BY facet, owner, lineage, value
+   ORDER BY owner, lineage, met, value`,
+  (raw) => ({
+    facet: text(raw.facet) as Facet,
+    owner: text(raw.owner),
+    lineage: text(raw.lineage),
+    value: text(raw.value),
+    met: num(raw.met),
+    calls: num(raw.calls),
+    failed: num(raw.failed),
+    firstStatus: num(raw.first_status),
+    ...NOBODY,
+  }),
+);
+
+/**
+ * metFacts gathers what every lineage of the scope has met that met a new value of any facet within an hour before the day's
+ * events or in them: a few rows in steady state, however long the history. Lineages without a baseline yet are left out
+ * unless they are in a rush.
+ */
+export const metFacts = together(async (reads, stretch): Promise<MetFacts[][]> => {
+  if (stretch.usage === 0) return stretch.days.map(() => []);
+  const days = await Promise.all(
+    stretch.days.map(async (day) => {
+      const { successions } = await fleetOf(reads, day);
+      return { day, successions, bounds: boundsOf(day, successions) };
+    }),
+  );
+  const pastsOf = (one: Lineage) => days.flatMap(({ successions }) => pastOf(successions, one));
+  const lookUp = (of: readonly Lineage[]) =>
+    readMet(
+      reads,
+      of.flatMap((one) => [one, ...pastsOf(one)]),
+    );
+  const [feedback, [touched, met]] = await Promise.all([
+    feedbackFor(reads, stretch),
+    touchedBy(reads, stretch, widest(days.map(({ bounds }) => bounds))).then(
+      async (of) => [of, await lookUp(of)] as const,
+    ),
+  ]);
+  const spoken: { readonly again: ReadonlyMap<string, UsedAgain>; readonly recalled: readonly Lineage[] }[] = [];
+  for (const { day, bounds } of days) {
+    const again = await usedAgain(reads, feedback, day);
+    // To the batches it is nothing new, so that these are found by what people said alone.
+    const recalled = feedback.words.filter((word) => (again.get(valueKey(word))?.met ?? 0) >= bounds.fresh);
+    spoken.push({ again, recalled });
+  }
+  const known = new Set(touched.map(lineageKey));
+  const more = unique(spoken.flatMap(({ recalled }) => recalled)).filter((one) => !known.has(lineageKey(one)));
+  for (const [key, values] of await lookUp(more)) met.set(key, values);
+  const byFacet = remembered(facetsOf);
+  return days.map(({ day, successions, bounds }, i) => {
+    const { again, recalled } = spoken[i] as (typeof spoken)[number];
+    const spokenOf = new Set(recalled.map(lineageKey));
+    const storedOf = (one: Lineage) => met.get(lineageKey(one)) ?? [];
+    const asSaid = (one: Lineage) => valuesAsSaid(storedOf(one), feedback.ofLineage.get(lineageKey(one)) ?? [], again);
+    // Those that are named met something new: most are candidates, and what they met tells without another question.
+    const isWanted = (one: Lineage) =>
+      spokenOf.has(lineageKey(one)) || (known.has(lineageKey(one)) && isCandidate(one, storedOf(one), bounds));
+    return [...touched, ...more].filter(isWanted).map(({ owner, lineage }) => {
+      const past = pastOf(successions, { owner, lineage });
+      // What a predecessor did later in the day was not known when the day began.
+      const values = inheritValues(asSaid({ owner, lineage }), past.flatMap(asSaid), startOf(day));
+      return { owner, lineage, inheritedFrom: past.map((one) => one.lineage), values: byFacet(values) };
+    });
+  });
+});
+
+/** startOf is when the UTC day began, epoch milliseconds. */
+export function startOf(day: Day): number {
+  return Math.floor(day.within.from / DAY_MS) * DAY_MS;
+}
+
+function boundsOf({ within }: Day, successions: Successions): Bounds {
+  const knownBefore = within.to - KNOWN_AFTER_MS;
+  const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(lineageKey);
+  return { fresh: within.from - OPEN_MS, knownBefore, heirs, rush: RUSH_ENDPOINTS };
+}
+
+/** touchedBy are the lineages that the batches name, or those that the store knows to be candidates. */
+async function touchedBy(reads: Reads, scope: Scope, bounds: Bounds): Promise<Lineage[]> {
+  const { subjects, from, to, receivedAt } = scope;
+  if (subjects !== null) return subjects.map(([owner, lineage]) => ({ owner, lineage }));
+  return reads.read(candidates, { ...bounds, from, to, receivedAt: [...receivedAt] });
+}
+
+/** pastOf are the lineages that one took over from, the nearest first. */
+function pastOf(successions: Successions, one: Lineage): Lineage[] {
+  return predecessorsOf(successions, one).map((lineage) => ({ owner: one.owner, lineage }));
+}
+
+type StoredValue = OwnValue & Lineage;
+
+/** readMet reads what lineages met, by lineageKey. */
+async function readMet(reads: Reads, of: readonly Lineage[]): Promise<Map<string, StoredValue[]>> {
+  return grouped(await askedOf(of, (names) => reads.read(metValues, names)), lineageKey);
+}
+
+function facetsOf(values: readonly OwnValue[]): MetFacts['values'] {
+  const of = grouped(values, ({ facet }) => facet);
+  return Object.fromEntries(
+    FACETS.map((facet) => [facet, withoutEgress(of.get(facet) ?? [])]),
+  ) as unknown as MetFacts['values'];
+}
+
+/** Stands for the organisation's own way out, in every facet of place. */
+const EGRESS = 'egress';
+
+/** The own way out is never news; where a lineage began it is its home. */
+function withoutEgress<T extends { readonly facet: Facet; readonly value: string }>(values: readonly T[]): T[] {
+  return values.filter(({ facet, value }, index) => index === 0 || value !== EGRESS || !PLACE_FACETS.has(facet));
+}
+
+const PLACE_FACETS: ReadonlySet<Facet> = new Set(['country', 'network', 'kind']);

@@ -1,0 +1,101 @@
+import { defineQuery, num, text } from '../store/index.ts';
+import { DAY_MS, HOUR_MS } from './baseline.ts';
+import type { Reads } from './contract.ts';
+import { type Feedback, valueKey } from './feedback.ts';
+import type { Lineage } from './lineage.ts';
+import type { MetValue, OwnValue } from './met-facts.ts';
+import type { Facet } from './prior.ts';
+
+interface PeerParams extends Record<string, unknown> {
+  /** Each facet and value once, and the positions of the fresh values that ask about it; the first key is nobody's. */
+  keys: string[];
+  askers: number[][];
+  /** Fresh values, in step. */
+  facets: Facet[];
+  owners: string[];
+  lineages: string[];
+  values: string[];
+  mets: number[];
+  /** What people found malicious, facet, owner, lineage and value in step: nobody met it. */
+  leftFacets: string[];
+  leftOwners: string[];
+  leftLineages: string[];
+  leftValues: string[];
+}
+
+/** Peers is what others make of a value that a lineage met. */
+export type Peers = Pick<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'>;
+
+/** How peers stand to each fresh value, `of` is its position: one row a fresh value. The arrays run in step. */
+const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
+  'novelty_peers',
+  `WITH {owners:Array(String)}[i] AS of, {mets:Array(Int64)}[i] AS at
+   SELECT
+     i,
+     countIf(owner = of AND met < at - ${DAY_MS}) AS peers_before,
+     arraySort(groupArrayIf(100)(met, owner = of AND met >= at - ${DAY_MS} AND met <= at + ${HOUR_MS})) AS peers_recent,
+     groupArraySortedIf(20)((met, lineage), owner = of AND met <= at + ${HOUR_MS}) AS named,
+     countIf(owner != of AND met <= at) AS fleet_before
+   FROM (
+     SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
+     FROM rollup_facets
+     WHERE facet IN {facets:Array(String)} AND value IN {values:Array(String)}
+       AND NOT has(arrayZip({leftFacets:Array(String)}, {leftOwners:Array(String)}, {leftLineages:Array(String)}, {leftValues:Array(String)}), (toString(facet), toString(owner), lineage, toString(value)))
+     GROUP BY facet, owner, lineage, value
+   )
+   ARRAY JOIN {askers:Array(Array(UInt32))}[transform(concat(facet, '\\n', value), {keys:Array(String)}, arrayEnumerate({keys:Array(String)}), 1)] AS i
+   WHERE lineage != {lineages:Array(String)}[i] OR owner != of
+   GROUP BY i`,
+  (raw) => ({
+    of: num(raw.i) - 1,
+    peersBefore: num(raw.peers_before),
+    peersRecent: (raw.peers_recent as unknown[]).map(num),
+    fleetBefore: num(raw.fleet_before),
+    peers: (raw.named as [unknown, unknown][]).map(([met, lineage]) => ({ met: num(met), lineage: text(lineage) })),
+  }),
+);
+
+/** Fresh values asked about in one query, for the same reason. */
+const SLICE_VALUES = 1_000;
+
+/** FreshValue is a value that a lineage met newly. */
+export type FreshValue = Pick<OwnValue, 'facet' | 'value' | 'met'> & Lineage;
+
+/** freshKey names a value that a lineage met at a moment: to whoever takes over from another it may be another moment on another day. */
+export function freshKey(value: FreshValue): string {
+  return `${value.met} ${valueKey(value)}`;
+}
+
+/** askPeers asks how peers stand to fresh values, by freshKey. */
+export async function askPeers(
+  reads: Reads,
+  fresh: readonly FreshValue[],
+  feedback: Feedback,
+): Promise<ReadonlyMap<string, Peers>> {
+  const malicious = feedback.words.filter(({ verdict }) => verdict === 'malicious');
+  const found = new Map<string, Peers>();
+  for (let i = 0; i < fresh.length; i += SLICE_VALUES) {
+    const asked = fresh.slice(i, i + SLICE_VALUES);
+    const askers = new Map<string, number[]>([['', []]]);
+    for (const [at, { facet, value }] of asked.entries()) {
+      const key = `${facet}\n${value}`;
+      askers.set(key, [...(askers.get(key) ?? []), at + 1]);
+    }
+    const left = malicious.filter(({ facet, value }) => askers.has(`${facet}\n${value}`));
+    const rows = await reads.read(peers, {
+      keys: [...askers.keys()],
+      askers: [...askers.values()],
+      facets: asked.map(({ facet }) => facet),
+      owners: asked.map(({ owner }) => owner),
+      lineages: asked.map(({ lineage }) => lineage),
+      values: asked.map(({ value }) => value),
+      mets: asked.map(({ met }) => met),
+      leftFacets: left.map(({ facet }) => facet),
+      leftOwners: left.map(({ owner }) => owner),
+      leftLineages: left.map(({ lineage }) => lineage),
+      leftValues: left.map(({ value }) => value),
+    });
+    for (const { of, ...row } of rows) found.set(freshKey(asked[of] as FreshValue), row);
+  }
+  return found;
+}
