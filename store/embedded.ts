@@ -3,18 +3,20 @@ import { join } from 'node:path';
 import { type ClickHouseClient, type ClickHouseClientConfigOptions, createClient } from '@clickhouse/client';
 import type { ChdbConnection } from 'chdb/connection';
 import { errorText, makeDataFolder, TokenwatchError } from '../core/index.ts';
+import { type ConnectionPool, createEmbeddedInsert } from './embedded-insert.ts';
 import {
   attempt,
   DEFAULT_DATABASE,
   type Engine,
   type EngineOptions,
   INSERT_SETTINGS,
-  insertToken,
+  literal,
   quoted,
   requireVersion,
   versionOf,
 } from './engine.ts';
 import { engineCode } from './errors.ts';
+import { openRowFiles } from './row-files.ts';
 import { forgetUnfinished } from './unfinished.ts';
 
 /** Inserts at once plus reads at once plus one to spare; a connection costs little. */
@@ -26,19 +28,11 @@ interface Lane {
   readonly connection: ChdbConnection;
 }
 
-/** Bytes below which one thread is done sooner than several are set up: measured, a tenth of the insert's processor time. */
-const SMALL_INSERT_BYTES = 1_500_000;
-const SMALL_SETTINGS = { input_format_parallel_parsing: '0', max_threads: '1' };
-
 /** Set once per lane, because they stay. Statements carry their parameters, so they may be long. */
 const LANE_SETTINGS = [
   ...Object.entries(INSERT_SETTINGS).map(([name, value]) => `${name} = ${literal(String(value))}`),
   'max_query_size = 1073741824',
 ].join(', ');
-
-function literal(value: string): string {
-  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
-}
 
 /** paramText writes a value as the engine reads parameters: escaped as in TabSeparated, strings within an array quoted. */
 export function paramText(value: unknown): string {
@@ -97,6 +91,7 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
     }
   };
   const all: Lane[] = [];
+  const first = !openHere.has(path);
   try {
     if (wasKilled(path)) forgetUnfinished(path);
     for (let i = 0; i < EMBEDDED_CONNECTIONS; i++) {
@@ -116,6 +111,12 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
     throw error instanceof TokenwatchError ? error : embeddedOpenError(error, path);
   }
   const pool = createPool(all);
+  const rows: Engine['rows'] = (sql, params, doing) =>
+    pool(({ connection }) =>
+      // By way of the client an answer would become a stream, and a read cost some three milliseconds more.
+      attempt(connection.chdb.queryAsync(withParams(sql, params), { format: 'JSONEachRow' }), doing).then(rowsIn),
+    );
+  const insert = createEmbeddedInsert({ pool, rows, files: openRowFiles(options.dataDir, first) });
   return {
     embedded: true,
     analystConnection: async () => {
@@ -124,30 +125,8 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
       return { client, abortable: false, close: () => client.close() };
     },
     command: (sql, doing) => pool(({ client }) => attempt(client.command({ query: sql }), doing).then(() => undefined)),
-    rows: (sql, params, doing) =>
-      pool(({ connection }) =>
-        // By way of the client an answer would become a stream, and a read cost some three milliseconds more.
-        attempt(connection.chdb.queryAsync(withParams(sql, params), { format: 'JSONEachRow' }), doing).then(rowsIn),
-      ),
-    insert: (table, columns, lines, token) => {
-      const values = Buffer.from(lines.join('\n'));
-      return pool(({ connection }) =>
-        attempt(
-          // As bytes: by way of the client the rows would become a stream, a string and a part of one long statement.
-          connection.chdb.rawInsert({
-            table,
-            columns: [...columns],
-            values,
-            format: 'JSONCompactEachRow',
-            settings: {
-              ...(values.length < SMALL_INSERT_BYTES ? SMALL_SETTINGS : {}),
-              insert_deduplication_token: insertToken(token),
-            },
-          }),
-          `storing rows of ${table}`,
-        ).then(() => undefined),
-      );
-    },
+    rows,
+    insert,
     close: async () => {
       await Promise.allSettled(all.map(({ client }) => client.close()));
     },
@@ -155,7 +134,7 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
 }
 
 /** createPool lends idle lanes, first asked first served. */
-function createPool(lanes: readonly Lane[]): <T>(use: (lane: Lane) => Promise<T>) => Promise<T> {
+function createPool(lanes: readonly Lane[]): ConnectionPool<Lane> {
   const idle = [...lanes];
   const waiting: ((lane: Lane) => void)[] = [];
   return async (use) => {

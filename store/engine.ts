@@ -68,6 +68,11 @@ export const INSERT_SETTINGS = {
   input_format_json_compact_allow_variable_number_of_columns: 1,
 } as const;
 
+/** literal is a text as SQL writes it. */
+export function literal(value: string): string {
+  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
+
 /** insertToken is the token to send: without one the engine goes by the content, and two equal rows are both wanted. */
 export function insertToken(token: string): string {
   return token === '' ? randomUUID() : token;

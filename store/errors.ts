@@ -3,6 +3,9 @@ import { errorText, TokenwatchError } from '../core/index.ts';
 /** NOT_ENOUGH_SPACE. */
 const FULL_CODE = '243';
 
+/** What the file system says of a full disk, or of a full share of it. */
+const FULL_FILE_CODES = new Set(['ENOSPC', 'EDQUOT']);
+
 /** Engine codes after which the same call may succeed: timeouts, load, lost replicas, too many parts. */
 const TRANSIENT_CODES = new Set([
   '3',
@@ -128,11 +131,11 @@ export function storeError(error: unknown, doing: string): TokenwatchError {
       `ClickHouse refused the rows while ${doing} (code ${number}): ${text}`,
       { cause: error },
     );
-  if (number === FULL_CODE)
+  if (number === FULL_CODE || FULL_FILE_CODES.has(String((error as EngineError | null)?.code)))
     return new TokenwatchError(
       'store_full',
       'transient',
-      `The disk of ClickHouse is full while ${doing} (code ${number}): ${text}`,
+      `The disk of ClickHouse is full while ${doing} (code ${number || (error as EngineError).code}): ${text}`,
       {
         cause: error,
         fix: 'Free space on the disk of TOKENWATCH_DATA, or of the ClickHouse server; senders are asked to retry meanwhile.',
