@@ -14,6 +14,7 @@ import {
 import { FORMATS } from '../ingest/index.ts';
 import { openStore } from '../store/index.ts';
 import { type BacktestResult, runBacktest } from './backtest-run.ts';
+import { readInThread } from './backtest-thread.ts';
 import { CONFIG_OPTION, type Command, configOf, textOption, usageError } from './command.ts';
 import { DETECTOR_PARAMS } from './detector-params.ts';
 import { createProgress } from './ui/progress.ts';
@@ -59,6 +60,7 @@ export const backtest: Command = {
           log,
           stdin: io.input,
           signal: io.signal,
+          read: readInThread(config.log.level),
           onProgress: (state) =>
             progress.update({
               done: state.bytesRead,

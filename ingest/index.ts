@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Config } from '../config/index.ts';
 import { type Authenticate, type Clock, errorText, type Logger, type Registry, randomToken } from '../core/index.ts';
 import type { Queues } from '../queues/index.ts';
-import type { Store } from '../store/index.ts';
+import type { LineStore, Store } from '../store/index.ts';
 import { createAhead } from './ahead.ts';
 import { createBatcher } from './batcher.ts';
 import { createEnricher } from './enrich.ts';
@@ -30,7 +30,7 @@ export { addCounts, type LineCounts, type LineError, NO_LINES } from './result.t
 /** IngestContext is what the receivers of a process are opened with. */
 export interface IngestContext {
   readonly config: Pick<Config, 'ingest' | 'geo'>;
-  readonly store: Pick<Store, 'insert'>;
+  readonly store: LineStore;
   /** What is known already, to tell news from habits; without it the batches do not say who met something new. */
   readonly history?: Pick<Store, 'read'>;
   readonly queues: Pick<Queues, 'batches' | 'requests' | 'shared'>;

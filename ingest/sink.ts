@@ -1,6 +1,6 @@
 import { errorText, type Logger, TokenwatchError } from '../core/index.ts';
 import type { Queues, Subject } from '../queues/index.ts';
-import { encodeRejected, type Store, type TableName } from '../store/index.ts';
+import { encodeRejected, type LineStore, type TableName } from '../store/index.ts';
 import type { IngestMetrics } from './metrics.ts';
 import type { News } from './news.ts';
 import type { Batch, Part } from './part.ts';
@@ -16,7 +16,7 @@ const ISOLATION_LIMIT = 200;
 
 /** SinkContext is what a sink works with. */
 export interface SinkContext {
-  readonly store: Pick<Store, 'insert'>;
+  readonly store: LineStore;
   readonly queues: Pick<Queues, 'batches' | 'requests'>;
   readonly news: Pick<News, 'forget'> | null;
   readonly log: Logger;

@@ -29,14 +29,22 @@ export interface AnalystResult {
   readonly truncated: boolean;
 }
 
+/** Rows are JSONCompactEachRow (see encode.ts): lines of text, one row each, or all of them with newlines between as UTF-8. */
+export type Rows = readonly string[] | Uint8Array;
+
+/** LineStore is the part of a store that takes lines in. */
+export interface LineStore {
+  /** insert stores rows, one a line: as Store's. */
+  insert(table: TableName, lines: readonly string[], token: string): Promise<void>;
+}
+
 /** Store is the door to ClickHouse, embedded or over HTTP. Every method throws a TokenwatchError: `transient` when a retry makes sense. */
 export interface Store {
   /**
-   * insert stores rows, all or none as far as one part goes, and returns when they are durable. `lines` is JSONCompactEachRow
-   * text (see encode.ts), each of one row or of several with newlines between. The same `token` again stores nothing, in the table and in every rollup; '' means
-   * no such protection.
+   * insert stores rows, all or none as far as one part goes, and returns when they are durable. The same `token` again stores
+   * nothing, in the table and in every rollup; '' means no such protection.
    */
-  insert(table: TableName, lines: readonly string[], token: string): Promise<void>;
+  insert(table: TableName, rows: Rows, token: string): Promise<void>;
   /** read runs a named query. */
   read<P extends Record<string, unknown>, R>(query: Query<P, R>, params: P): Promise<R[]>;
   /**

@@ -116,7 +116,8 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
       // By way of the client an answer would become a stream, and a read cost some three milliseconds more.
       attempt(connection.chdb.queryAsync(withParams(sql, params), { format: 'JSONEachRow' }), doing).then(rowsIn),
     );
-  const insert = createEmbeddedInsert({ pool, rows, files: openRowFiles(options.dataDir, first) });
+  const files = openRowFiles(options.dataDir, first);
+  const insert = createEmbeddedInsert({ pool, rows, files });
   return {
     embedded: true,
     analystConnection: async () => {
@@ -129,6 +130,7 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
     insert,
     close: async () => {
       await Promise.allSettled(all.map(({ client }) => client.close()));
+      files.close();
     },
   };
 }

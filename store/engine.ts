@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { TokenwatchError } from '../core/index.ts';
 import type { AnalystConnection } from './analyst.ts';
+import type { Rows } from './contract.ts';
 import { storeError } from './errors.ts';
 
 /**
@@ -15,7 +16,7 @@ export interface Engine {
   /** rows runs a read with typed parameters and returns JSON rows. */
   rows(sql: string, params: Record<string, unknown>, doing: string): Promise<Record<string, unknown>[]>;
   /** insert sends JSONCompactEachRow text. */
-  insert(table: string, columns: readonly string[], lines: readonly string[], token: string): Promise<void>;
+  insert(table: string, columns: readonly string[], rows: Rows, token: string): Promise<void>;
   /** analystConnection opens a connection of its own for one analyst's query; the caller restricts and closes it. */
   analystConnection(): Promise<AnalystConnection>;
   readonly embedded: boolean;
@@ -78,17 +79,24 @@ export function insertToken(token: string): string {
   return token === '' ? randomUUID() : token;
 }
 
-/** insertLines sends rows as JSONCompactEachRow text through the client. */
-export async function insertLines(
+/** bytesOf is rows as they are sent. */
+export function bytesOf(rows: Rows): Buffer {
+  return rows instanceof Uint8Array
+    ? Buffer.from(rows.buffer, rows.byteOffset, rows.byteLength)
+    : Buffer.from(rows.join('\n'));
+}
+
+/** insertRows sends rows through the client. */
+export async function insertRows(
   client: ClickHouseClient,
   table: string,
   columns: readonly string[],
-  lines: readonly string[],
+  rows: Rows,
   token: string,
 ): Promise<void> {
   const result = await client.exec({
     query: `INSERT INTO ${table} (${columns.join(', ')}) FORMAT JSONCompactEachRow`,
-    values: Readable.from([lines.join('\n')], { objectMode: false }),
+    values: Readable.from([bytesOf(rows)], { objectMode: false }),
     clickhouse_settings: { ...INSERT_SETTINGS, insert_deduplication_token: insertToken(token) },
   });
   result.stream.resume();

@@ -8,7 +8,7 @@ import { EVENT_COLUMNS, LIFECYCLE_COLUMNS, REJECTED_COLUMNS } from './rows.ts';
 import { createTrouble } from './trouble.ts';
 
 export { SqlError } from './analyst.ts';
-export type { AnalyseOptions, AnalystResult, Query, Store, TableName } from './contract.ts';
+export type { AnalyseOptions, AnalystResult, LineStore, Query, Rows, Store, TableName } from './contract.ts';
 export { encodeLifecycle, encodeRejected, encodeUsage } from './encode.ts';
 export { FACETS_OF_CALLS } from './facets.ts';
 export { defineQuery, list, num, text, time } from './query.ts';
@@ -113,10 +113,10 @@ export async function openStore(config: Pick<Config, 'store' | 'dataDir'>, conte
   const trouble = createTrouble(context.log, context.clock);
   const analyst = createAnalyst(engine.analystConnection);
   return {
-    insert: async (table, lines, token) => {
-      if (lines.length === 0) return;
+    insert: async (table, rows, token) => {
+      if (rows.length === 0) return;
       try {
-        await engine.insert(table, COLUMNS[table], lines, token);
+        await engine.insert(table, COLUMNS[table], rows, token);
         trouble.stored();
       } catch (error) {
         trouble.failed(error);

@@ -72,8 +72,9 @@ export async function migrate(engine: Engine): Promise<void> {
       );
     for (const statement of migration.statements)
       await engine.command(statement, `applying migration ${migration.version} (${migration.name})`);
+    // Not VALUES: the embedded engine would go on to read rows from the program's standard input.
     await engine.command(
-      `INSERT INTO schema_migrations VALUES (${migration.version}, '${migration.name}', '${migration.hash}', now64(3))`,
+      `INSERT INTO schema_migrations SELECT ${migration.version}, '${migration.name}', '${migration.hash}', now64(3)`,
       'recording the schema version',
     );
   }

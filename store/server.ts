@@ -4,7 +4,7 @@ import {
   DEFAULT_DATABASE,
   type Engine,
   type EngineOptions,
-  insertLines,
+  insertRows,
   quoted,
   requireVersion,
   selectRows,
@@ -51,8 +51,8 @@ export async function openServer(options: EngineOptions, address: string): Promi
     analystConnection: async () => ({ client: analystClient, abortable: true, close: async () => {} }),
     command: (sql, doing) => attempt(client.command({ query: sql }), doing).then(() => undefined),
     rows: (sql, params, doing) => attempt(selectRows(client, sql, params), doing),
-    insert: (table, columns, lines, token) =>
-      attempt(insertLines(client, table, columns, lines, token), `storing rows of ${table}`),
+    insert: (table, columns, rows, token) =>
+      attempt(insertRows(client, table, columns, rows, token), `storing rows of ${table}`),
     close: async () => {
       await Promise.all([client.close(), analystClient.close()]);
     },

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { simulate, writeNdjson } from '../../fixtures/index.ts';
 import { built, type Ended, type Program, run, tokenwatch, until } from '../kit/processes.ts';
@@ -122,7 +123,21 @@ describe('a file', () => {
     );
     expect(burst).toMatchObject({ id: alert.id, status: 'open', detectors: ['churn-rate'] });
     expect(Object.keys(burst.detections[0]).sort()).toEqual(Object.keys(shown.detections[0]).sort());
+
+    // A file is read by a thread of its own, a pipe by the program's own thread: the findings are the same.
+    const piped = await type(['backtest', '--json', '-'], {}, gunzipSync(readFileSync(log)).toString());
+    expect(piped).toMatchObject({ code: 0, out: judged });
   }, 180_000);
+
+  test('that cannot be judged ends a backtest with one clear error, also when only its reader can tell', async () => {
+    const config = join(folder, 'broken-geo.yaml');
+    writeFileSync(join(folder, 'broken.mmdb'), 'no database');
+    writeFileSync(config, 'geo: { country: ./broken.mmdb }\n');
+    const { code, out, err } = await type(['backtest', '--config', config, log]);
+    expect({ code, out }).toEqual({ code: 1, out: '' });
+    expect(err).toMatch(/^error: .*broken\.mmdb/m);
+    expect(err).not.toMatch(/^\s+at /m);
+  });
 
   test('that comes through a pipe is imported too', async () => {
     const line = JSON.stringify({ time: Date.now(), token: 'tok_piped', owner: 'acme', path: '/x', method: 'GET' });

@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeLifecycle, encodeUsage, type Store } from '../../store/index.ts';
-import { openRowFiles, plainStructure } from '../../store/row-files.ts';
+import { openRowFiles } from '../../store/row-files.ts';
 import { emptyStore, openTestStore, rows, testStoreFolder } from '../kit/store.ts';
 
 const NOW = Date.now() - 60_000;
@@ -102,8 +102,8 @@ async function insert(size: number): Promise<void> {
 }
 const left = () => readdirSync(join(testStoreFolder(), 'inserting'));
 
-describe('rows of a large insert', () => {
-  test('are stored as those of small ones are, in their tables and in every rollup, and leave no file', async () => {
+describe('rows of an insert into the embedded engine', () => {
+  test('are stored the same in many pieces and in one, in their tables and in every rollup, and leave no file', async () => {
     await insert(400);
     const small = await all();
     expect(small.events).toMatchObject({ rows: ROWS });
@@ -149,19 +149,24 @@ describe('the files of rows', () => {
     expect(existsSync(stale)).toBe(false);
   });
 
-  test('are not used where the engine would read their path as a pattern', () => {
-    expect(openRowFiles(folder, true).usable).toBe(true);
+  test('lie apart where the engine would read the path of the data directory as a pattern, and go with the store', async () => {
     for (const odd of ['a{1,2}', 'a*', 'a?', '[a]', 'a.zip :: b']) {
-      expect([odd, openRowFiles(join(folder, odd), true).usable]).toEqual([odd, false]);
+      const files = openRowFiles(join(folder, odd), true);
+      const path = await files.lend(Buffer.from('[1]'), async (path) => path);
+      expect([odd, path.startsWith(folder), existsSync(dirname(path))]).toEqual([odd, false, true]);
+      files.close();
+      expect([odd, existsSync(dirname(path))]).toEqual([odd, false]);
     }
   });
 
-  test('are read with texts as plain ones', () => {
-    const columns = [
-      { name: 'a', type: 'LowCardinality(String)' },
-      { name: 'b', type: "Nullable(DateTime64(3, 'UTC'))" },
-      { name: 'c', type: 'Array(String)' },
-    ];
-    expect(plainStructure(columns)).toBe("a String, b Nullable(DateTime64(3, 'UTC')), c Array(String)");
+  test('hold what was given, for as long as it is used', async () => {
+    const files = openRowFiles(folder, true);
+    const path = await files.lend(Buffer.from('[1]\n[2]'), async (path) => {
+      expect(readFileSync(path, 'utf8')).toBe('[1]\n[2]');
+      return path;
+    });
+    expect(existsSync(path)).toBe(false);
+    await expect(files.lend(Buffer.from('[1]'), () => Promise.reject(new Error('refused')))).rejects.toThrow('refused');
+    expect(readdirSync(dirname(path))).toEqual([]);
   });
 });
