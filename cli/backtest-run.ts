@@ -31,8 +31,8 @@ export interface BacktestOptions {
   /** A format's name, or `auto`. */
   readonly format: string;
   readonly config: Pick<Config, 'ingest' | 'geo' | 'detectors'>;
-  /** An empty store that nobody else uses. */
-  readonly store: Store;
+  /** An empty store that nobody else uses; while it is being opened, files are read already. */
+  readonly store: Store | Promise<Store>;
   readonly clock: Clock;
   readonly log: Logger;
   /** What `-` reads. */
@@ -48,16 +48,19 @@ export interface BacktestOptions {
  * time as the clock: what a live Tokenwatch would have found, had it been fed these events in this order.
  */
 export async function runBacktest(options: BacktestOptions): Promise<BacktestResult> {
-  const { config, store, clock, log, signal, read = readFiles } = options;
+  const { config, clock, log, signal, read = readFiles } = options;
   const sizes = await Promise.all(options.files.map((file) => sizeOf(file)));
   const bytesTotal = sizes.includes(null) ? null : sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
-  const judge = openJudge({ config, store, log });
+  const opened = Promise.resolve(options.store).then((store) => ({ store, judge: openJudge({ config, store, log }) }));
+  // Seen where it is awaited; without this a failure before that would end the process.
+  opened.catch(() => {});
   const found = new Map<string, Detection>();
   let span: [number, number] | null = null;
   let [bytesRead, events, blocks] = [0, 0, 0];
   const tell = () => options.onProgress({ bytesRead, bytesTotal, events, detections: found.size });
 
   async function storeAndJudge({ tables, entries }: Block): Promise<void> {
+    const { store, judge } = await opened;
     const number = ++blocks;
     await Promise.all([...tables].map(([table, rows]) => store.insert(table, rows, `block ${number}`)));
     if (entries.length === 0) return;
@@ -69,7 +72,7 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
   }
 
   // One block is stored and judged while the next is read: order is what makes the findings those of the live service.
-  let working: Promise<void> = Promise.resolve();
+  let working: Promise<unknown> = opened;
   const { errors, ...counts } = await read(
     { files: options.files, format: options.format, config: { ingest: config.ingest, geo: config.geo } },
     { clock, log, stdin: options.stdin, signal },
@@ -81,7 +84,6 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
       onBlock: async (block) => {
         const before = working;
         working = before.then(() => storeAndJudge(block));
-        // Seen where it is awaited next; without this a failure in between would end the process.
         working.catch(() => {});
         await before;
       },
@@ -90,6 +92,6 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
   await working;
   tell();
   const detections = [...found.values()];
-  const alerts = await findIssued(store, foldDetections(detections));
+  const alerts = await findIssued((await opened).store, foldDetections(detections));
   return { ...counts, alerts, detections, errors, span };
 }

@@ -44,7 +44,7 @@ export const backtest: Command = {
     const folder = await mkdtemp(join(tmpdir(), 'tokenwatch-backtest-'));
     const began = performance.now();
     try {
-      const store = await openStore(
+      const store = openStore(
         // Always the embedded engine: a backtest leaves nothing behind.
         { dataDir: folder, store: { url: null, retention: { eventsMs: null } } },
         { log, clock: systemClock },
@@ -75,7 +75,7 @@ export const backtest: Command = {
         else io.out.write(backtestReport(result, performance.now() - began));
         return result.accepted === 0 && result.rejected > 0 ? 1 : 0;
       } finally {
-        await store.close();
+        await store.then(({ close }) => close());
       }
     } finally {
       await rm(folder, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-import type { NotifyReason, TokenwatchError } from '../core/index.ts';
+import type { Clock, Logger, NotifyReason, TokenwatchError } from '../core/index.ts';
 
 /** Subject is a lineage and whom it belongs to. */
 export type Subject = readonly [owner: string, lineage: string];
@@ -144,4 +144,15 @@ export class RetryLater extends Error {
     this.name = 'RetryLater';
     this.retryAfterMs = retryAfterMs;
   }
+}
+
+/** Tries of one notification before it is given up and said so. */
+export const NOTIFY_ATTEMPTS = 10;
+
+/** QueuesContext is what queues are opened with, besides their configuration. */
+export interface QueuesContext {
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** Prefix of every key; `tokenwatch` unless told otherwise (tests keep apart by it). */
+  readonly prefix?: string;
 }

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { accessSync, constants, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { makeDataFolder, stableId, TokenwatchError } from '../core/index.ts';
 
 /** Longest path that a unix socket may have (sun_path on Linux is 108 bytes, on macOS 104). */
@@ -168,7 +168,8 @@ export function placeOf(dataDir: string): Place {
   return { folder, socket };
 }
 
-function probe(socket: string): Redis {
+async function probe(socket: string): Promise<Redis> {
+  const { Redis } = await import('ioredis');
   const redis = new Redis({
     path: socket,
     lazyConnect: true,
@@ -181,7 +182,7 @@ function probe(socket: string): Redis {
 }
 
 async function answers(socket: string): Promise<boolean> {
-  const redis = probe(socket);
+  const redis = await probe(socket);
   try {
     await redis.connect();
     return (await redis.ping()) === 'PONG';
@@ -194,7 +195,7 @@ async function answers(socket: string): Promise<boolean> {
 
 /** shutDown asks the server to save and end, and waits until its socket is gone. */
 export async function shutDown(socket: string): Promise<void> {
-  const redis = probe(socket);
+  const redis = await probe(socket);
   try {
     await redis.connect();
     await redis.call('SHUTDOWN', 'SAVE').catch(() => undefined);
