@@ -3,6 +3,7 @@ import type { Config } from '../config/index.ts';
 import type { Alert, Clock, Detection, Logger } from '../core/index.ts';
 import { openJudge, scopeOf } from '../detectors/index.ts';
 import type { LineCounts } from '../ingest/index.ts';
+import type { BatchEntry } from '../queues/index.ts';
 import type { Store } from '../store/index.ts';
 import { type Block, type FileError, type ReadFiles, readFiles, sizeOf } from './backtest-read.ts';
 
@@ -43,6 +44,9 @@ export interface BacktestOptions {
   readonly read?: ReadFiles;
 }
 
+/** Blocks that are judged together: a look at three costs little more than at one. */
+const JUDGED_BLOCKS = 3;
+
 /**
  * runBacktest reads files in order through the same receivers, formats, rollups and detectors as the live service, with event
  * time as the clock: what a live Tokenwatch would have found, had it been fed these events in this order.
@@ -59,11 +63,18 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
   let [bytesRead, events, blocks] = [0, 0, 0];
   const tell = () => options.onProgress({ bytesRead, bytesTotal, events, detections: found.size });
 
+  const stored: BatchEntry[] = [];
   async function storeAndJudge({ tables, entries }: Block): Promise<void> {
-    const { store, judge } = await opened;
+    const { store } = await opened;
     const number = ++blocks;
     await Promise.all([...tables].map(([table, rows]) => store.insert(table, rows, `block ${number}`)));
-    if (entries.length === 0) return;
+    for (const entry of entries) stored.push(entry);
+    if (number % JUDGED_BLOCKS === 0) await judgeStored();
+  }
+  async function judgeStored(): Promise<void> {
+    if (stored.length === 0) return;
+    const { judge } = await opened;
+    const entries = stored.splice(0);
     const { from, to } = scopeOf(entries, 0);
     span = span === null ? [from, to] : [Math.min(span[0], from), Math.max(span[1], to)];
     // The first finding of an id stands, as in the live service.
@@ -71,7 +82,7 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
       if (!found.has(detection.id)) found.set(detection.id, detection);
   }
 
-  // One block is stored and judged while the next is read: order is what makes the findings those of the live service.
+  // Blocks are stored and judged while the next is read: order is what makes the findings those of the live service.
   let working: Promise<unknown> = opened;
   const { errors, ...counts } = await read(
     { files: options.files, format: options.format, config: { ingest: config.ingest, geo: config.geo } },
@@ -90,6 +101,7 @@ export async function runBacktest(options: BacktestOptions): Promise<BacktestRes
     },
   );
   await working;
+  await judgeStored();
   tell();
   const detections = [...found.values()];
   const alerts = await findIssued((await opened).store, foldDetections(detections));
