@@ -139,7 +139,7 @@ function gather(listener: ReadListener) {
       const pieces = open.get(table) ?? [];
       open.set(table, pieces);
       // Bytes, and not the texts of a hundred thousand rows, which would cost the collector of garbage much.
-      pieces.push(Buffer.from(`${lines.join('\n')}\n`));
+      pieces.push(Buffer.from(lines.join('\n')));
       waiting += lines.length;
       rows += lines.length;
     },
@@ -152,13 +152,16 @@ function gather(listener: ReadListener) {
   };
 }
 
-/** joined puts pieces into a buffer of their own, which can be given to another thread. */
+const NEWLINE = 0x0a;
+
+/** joined puts pieces, with newlines between, into a buffer of their own, which can be given to another thread. */
 function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(pieces.reduce((bytes, piece) => bytes + piece.length, 0));
+  const whole = new Uint8Array(pieces.reduce((bytes, piece) => bytes + piece.length + 1, 0));
   let at = 0;
   for (const piece of pieces) {
     whole.set(piece, at);
     at += piece.length;
+    whole[at++] = NEWLINE;
   }
   return whole;
 }

@@ -179,7 +179,9 @@ export function createTemplates(shared: SharedState, options: TemplateOptions): 
       ends = await settle(read);
     }
     const replaced = new Map<number, number>();
-    for (const [index, path] of read.entries()) if (path.replaced > 0) replaced.set(index, path.replaced);
+    read.forEach((path, index) => {
+      if (path.replaced > 0) replaced.set(index, path.replaced);
+    });
     return {
       of(index, method) {
         const path = paths[index] as string;
