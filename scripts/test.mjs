@@ -42,7 +42,8 @@ async function vitest() {
     const child = spawn(process.execPath, command, {
       cwd: ROOT,
       stdio: 'inherit',
-      env: { ...process.env, TOKENWATCH_TALLY: file },
+      // What tests leave goes with the folder: their processes are killed when they are done, and clear nothing themselves.
+      env: { ...process.env, TOKENWATCH_TALLY: file, TMPDIR: folder },
     });
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
     const code = await new Promise((resolve) => child.on('close', (status) => resolve(status ?? 1)));
@@ -51,7 +52,7 @@ async function vitest() {
     // vitest ended before it could report: that is a failure, whatever it was.
     return { code: 1, passed: 0, failed: 1, skipped: 0 };
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
   }
 }
 
