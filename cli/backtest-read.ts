@@ -50,8 +50,9 @@ export interface ReadResult extends Omit<LineCounts, 'errors'> {
 /** ReadFiles reads files in order. Throws what stops a file, e.g. `body_too_large`, and what the listener throws. */
 export type ReadFiles = (task: ReadTask, context: ReadContext, listener: ReadListener) => Promise<ReadResult>;
 
-/** Rows that are gathered for one insert: a large block costs the engine least. */
+/** Rows and bytes that are gathered for one insert at most: a large block costs the engine least, and must fit into memory a few times. */
 const BLOCK_ROWS = 100_000;
+const BLOCK_BYTES = 64 << 20;
 
 /** readFiles reads in this thread. */
 export const readFiles: ReadFiles = async ({ files, format, config }, { clock, log, stdin, signal }, listener) => {
@@ -71,7 +72,7 @@ export const readFiles: ReadFiles = async ({ files, format, config }, { clock, l
   const errors: FileError[] = [];
   try {
     for (const file of files) {
-      const body = file === '-' ? stdin : createReadStream(file, { highWaterMark: 1 << 20 });
+      const body = file === '-' ? stdin : readable(file);
       const outcome = await ingest.ingest({
         body: counted(body, (bytes) => {
           signal.throwIfAborted();
@@ -108,6 +109,15 @@ export async function sizeOf(file: string): Promise<number | null> {
   }
 }
 
+/** readable is a file's bytes. Throws `file_unreadable`. */
+async function* readable(file: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* createReadStream(file, { highWaterMark: 1 << 20 });
+  } catch (error) {
+    throw unreadable(file, errorText(error), 'Check the file and the disk that it is on.', error);
+  }
+}
+
 function unreadable(file: string, reason: string, fix: string, cause?: unknown): TokenwatchError {
   return new TokenwatchError('file_unreadable', 'config', `cannot read ${file}: ${reason}`, { fix, cause });
 }
@@ -123,7 +133,7 @@ async function* counted(body: AsyncIterable<Uint8Array>, onBytes: (bytes: number
 function gather(listener: ReadListener) {
   let open = new Map<TableName, Buffer[]>();
   let entries: BatchEntry[] = [];
-  let waiting = 0;
+  let waiting = { rows: 0, bytes: 0 };
   let rows = 0;
 
   const flush = async (): Promise<void> => {
@@ -131,7 +141,7 @@ function gather(listener: ReadListener) {
     const block = { tables, entries };
     open = new Map();
     entries = [];
-    waiting = 0;
+    waiting = { rows: 0, bytes: 0 };
     await listener.onBlock(block);
   };
   return {
@@ -139,13 +149,15 @@ function gather(listener: ReadListener) {
       const pieces = open.get(table) ?? [];
       open.set(table, pieces);
       // Bytes, and not the texts of a hundred thousand rows, which would cost the collector of garbage much.
-      pieces.push(Buffer.from(lines.join('\n')));
-      waiting += lines.length;
+      const piece = Buffer.from(lines.join('\n'));
+      pieces.push(piece);
+      waiting.rows += lines.length;
+      waiting.bytes += piece.length;
       rows += lines.length;
     },
     onBatch: async (entry: BatchEntry) => {
       entries.push(entry);
-      if (waiting >= BLOCK_ROWS) await flush();
+      if (waiting.rows >= BLOCK_ROWS || waiting.bytes >= BLOCK_BYTES) await flush();
     },
     flush,
     rows: () => rows,

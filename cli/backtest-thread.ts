@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { type ErrorKind, TokenwatchError } from '../core/index.ts';
@@ -26,6 +27,9 @@ export interface ThreadError {
 
 /** The garbage of reading dies young, if it is given the time. */
 const YOUNG_MB = 64;
+
+/** How long the end of the thread is waited for. */
+const END_MS = 1_000;
 
 const PROGRAM = new URL('./backtest-worker.js', import.meta.url);
 
@@ -58,7 +62,8 @@ export function readInThread(logLevel: string): ReadFiles {
         context.signal.throwIfAborted();
       });
     } finally {
-      await thread.terminate();
+      // A read from a pipe that nobody writes to cannot be ended: the program's end does that.
+      await Promise.race([thread.terminate(), delay(END_MS, undefined, { ref: false })]);
     }
   };
 }

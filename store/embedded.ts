@@ -16,7 +16,7 @@ import {
   versionOf,
 } from './engine.ts';
 import { engineCode } from './errors.ts';
-import { openRowFiles } from './row-files.ts';
+import { openRowFiles, type RowFiles } from './row-files.ts';
 import { forgetUnfinished } from './unfinished.ts';
 
 /** Inserts at once plus reads at once plus one to spare; a connection costs little. */
@@ -92,6 +92,7 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
   };
   const all: Lane[] = [];
   const first = !openHere.has(path);
+  let files: RowFiles;
   try {
     if (wasKilled(path)) forgetUnfinished(path);
     for (let i = 0; i < EMBEDDED_CONNECTIONS; i++) {
@@ -106,6 +107,8 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
       await client.command({ query: `USE ${database}` });
       await client.command({ query: `SET ${LANE_SETTINGS}` });
     }
+    // Only now is it sure that no other process uses the directory.
+    files = openRowFiles(options.dataDir, first);
   } catch (error) {
     await Promise.allSettled(all.map(({ client }) => client.close()));
     throw error instanceof TokenwatchError ? error : embeddedOpenError(error, path);
@@ -116,7 +119,6 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
       // By way of the client an answer would become a stream, and a read cost some three milliseconds more.
       attempt(connection.chdb.queryAsync(withParams(sql, params), { format: 'JSONEachRow' }), doing).then(rowsIn),
     );
-  const files = openRowFiles(options.dataDir, first);
   const insert = createEmbeddedInsert({ pool, rows, files });
   return {
     embedded: true,
@@ -130,7 +132,6 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
     insert,
     close: async () => {
       await Promise.allSettled(all.map(({ client }) => client.close()));
-      files.close();
     },
   };
 }

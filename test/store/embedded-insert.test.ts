@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeLifecycle, encodeUsage, type Store } from '../../store/index.ts';
 import { openRowFiles } from '../../store/row-files.ts';
+import { built, distUrl, run } from '../kit/processes.ts';
 import { emptyStore, openTestStore, rows, testStoreFolder } from '../kit/store.ts';
 
 const NOW = Date.now() - 60_000;
@@ -135,6 +136,26 @@ describe('rows of an insert into the embedded engine', () => {
   });
 });
 
+/** storesOne stores a row with a data directory, in a process of its own, and prints how many are there then, or the error. */
+async function storesOne(dataDir: string, env: Record<string, string>) {
+  const script = `
+    const { openStore } = await import(${JSON.stringify(distUrl('store/index.js'))});
+    const { systemClock, createLogger } = await import(${JSON.stringify(distUrl('core/index.js'))});
+    const config = { dataDir: ${JSON.stringify(dataDir)}, store: { url: null, retention: { eventsMs: null } } };
+    try {
+      const store = await openStore(config, { log: createLogger('silent'), clock: systemClock });
+      await store.insert('events', [${JSON.stringify(events[0])}], '');
+      const [row] = await store.read({ name: 'n', sql: 'SELECT count() AS rows FROM events', row: (raw) => raw }, {});
+      console.log(JSON.stringify(row));
+      await store.close();
+    } catch ({ code, kind, message, fix }) {
+      console.log(JSON.stringify({ code, kind, message, fix }));
+    }
+    process.exit();`;
+  await built();
+  return run(process.execPath, ['--input-type=module', '-e', script], { cwd: testStoreFolder(), env }).ended;
+}
+
 describe('the files of rows', () => {
   const folder = mkdtempSync(join(tmpdir(), 'tokenwatch-rows-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -149,14 +170,41 @@ describe('the files of rows', () => {
     expect(existsSync(stale)).toBe(false);
   });
 
-  test('lie apart where the engine would read the path of the data directory as a pattern, and go with the store', async () => {
-    for (const odd of ['a{1,2}', 'a*', 'a?', '[a]', 'a.zip :: b']) {
-      const files = openRowFiles(join(folder, odd), true);
-      const path = await files.lend(Buffer.from('[1]'), async (path) => path);
-      expect([odd, path.startsWith(folder), existsSync(dirname(path))]).toEqual([odd, false, true]);
-      files.close();
-      expect([odd, existsSync(dirname(path))]).toEqual([odd, false]);
+  test('lie apart, in the same place at every start, where the engine would read the data directory as a pattern', async () => {
+    for (const odd of ['a{1,2}', 'a*', 'a?', '[a]', 'a.zip :: b', 'a.zip::b']) {
+      const folders = await Promise.all(
+        [1, 2].map(() => openRowFiles(join(folder, odd), true).lend(Buffer.from('[1]'), async (path) => dirname(path))),
+      );
+      expect([odd, folders[0]?.startsWith(folder), folders[0] === folders[1]]).toEqual([odd, false, true]);
+      rmSync(folders[0] as string, { recursive: true });
     }
+  });
+
+  test.each(['a{1,2}', 'a.zip::b'])('of a data directory named %s reach the store', async (odd) => {
+    const { out, err } = await storesOne(join(folder, odd), {});
+    expect([JSON.parse(out || '{}'), err]).toEqual([{ rows: 1 }, '']);
+  });
+
+  test('cannot be had where the temporary folder has such a name too: an error instead of rows that go nowhere', async () => {
+    mkdirSync(join(folder, 'tmp{a,b}'));
+    const { out } = await storesOne(join(folder, 'b{1,2}'), { TMPDIR: join(folder, 'tmp{a,b}') });
+    expect(JSON.parse(out)).toMatchObject({
+      code: 'store_unusable',
+      kind: 'config',
+      fix: expect.stringContaining('TMPDIR'),
+    });
+  });
+
+  test('need a folder: one that was cleared away comes back, one that cannot be is store_unusable', async () => {
+    const files = openRowFiles(folder, true);
+    rmSync(join(folder, 'inserting'), { recursive: true });
+    expect(await files.lend(Buffer.from('[1]'), async (path) => readFileSync(path, 'utf8'))).toBe('[1]');
+    rmSync(join(folder, 'inserting'), { recursive: true });
+    writeFileSync(join(folder, 'inserting'), 'a file');
+    const refused = { code: 'store_unusable', kind: 'config', fix: expect.stringContaining('TOKENWATCH_DATA') };
+    await expect(files.lend(Buffer.from('[1]'), async () => {})).rejects.toMatchObject(refused);
+    expect(() => openRowFiles(folder, false)).toThrow(expect.objectContaining(refused));
+    rmSync(join(folder, 'inserting'));
   });
 
   test('hold what was given, for as long as it is used', async () => {
