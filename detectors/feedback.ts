@@ -2,7 +2,7 @@ import type { Verdict } from '../core/index.ts';
 import { defineQuery, FACETS_OF_CALLS, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import { once, type Reads, type Scope } from './contract.ts';
-import { type Lineage, lineageKey } from './lineage.ts';
+import { grouped, type Lineage, lineageKey } from './lineage.ts';
 import type { Activity } from './succession.ts';
 
 /** Word is what a person said of one value that a lineage met, or of one burst of an owner's churn. Times are epoch milliseconds, event time. */
@@ -104,17 +104,7 @@ async function currentFeedback(reads: Reads): Promise<Feedback> {
 function feedbackOf(all: readonly Word[]): Feedback {
   const words = all.filter(({ facet }) => facet !== TRIP);
   const trips = all.filter(({ facet }) => facet === TRIP);
-  return { words, ofLineage: byLineage(words), trips: byLineage(trips), again: new Map() };
-}
-
-function byLineage(words: readonly Word[]): Map<string, Word[]> {
-  const ofLineage = new Map<string, Word[]>();
-  for (const word of words) {
-    const list = ofLineage.get(lineageKey(word));
-    if (list) list.push(word);
-    else ofLineage.set(lineageKey(word), [word]);
-  }
-  return ofLineage;
+  return { words, ofLineage: grouped(words, lineageKey), trips: grouped(trips, lineageKey), again: new Map() };
 }
 
 /** Valued is one value of one facet of one lineage. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readFiles } from '../../cli/backtest-read.ts';
 import { runBacktest } from '../../cli/backtest-run.ts';
 import type { Io } from '../../cli/command.ts';
 import { COMMANDS } from '../../cli/commands.ts';
@@ -279,6 +280,27 @@ test('a backtest of a folder says that it is one, and how to name its files', as
     message: `cannot read ${folder}: it is a folder`,
     fix: `Name the files in it: ${join(folder, '*')}`,
   });
+});
+
+test('a backtest gathers blocks that are bounded in bytes too, however wide the events are', async () => {
+  const wide = JSON.parse(event(0));
+  const lines = Array.from({ length: 10_000 }, (_, i) => JSON.stringify({ ...wide, n: i, extra: 'x'.repeat(7_900) }));
+  const stdin = Readable.from(lines.map((line) => Buffer.from(`${line}\n`)));
+  const sizes: number[] = [];
+  const read = await readFiles(
+    { files: ['-'], format: 'native', config: service.config },
+    { clock: systemClock, log: createLogger('silent'), stdin, signal: new AbortController().signal },
+    {
+      onProgress: () => {},
+      onBlock: async ({ tables }) => {
+        sizes.push(tables.get('events')?.length ?? 0);
+      },
+    },
+  );
+  expect(read).toMatchObject({ accepted: 10_000, rejected: 0 });
+  expect(sizes.length).toBe(2);
+  // One chunk of the receivers is what a block may go beyond its bound.
+  for (const size of sizes) expect(size).toBeLessThan((64 + 8) << 20);
 });
 
 test('a backtest rejects a line that is larger than what a receiver may hold, and judges the others', async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createLogger, type Logger, systemClock } from '../../core/index.ts';
+import { storeError } from '../../store/errors.ts';
 import { openStore } from '../../store/index.ts';
 import { type ClickHouseHttp, startClickHouseHttp } from '../kit/clickhouse-http.ts';
 import { built, distUrl, run } from '../kit/processes.ts';
@@ -126,6 +127,14 @@ describe('a ClickHouse server', () => {
 });
 
 describe('a full disk', () => {
+  test.each(['ENOSPC', 'EDQUOT'])('whose file system says %s is store_full too', (code) => {
+    const full = storeError(
+      Object.assign(new Error('no space left on device, write'), { code }),
+      'storing rows of events',
+    );
+    expect(full).toMatchObject({ code: 'store_full', kind: 'transient', fix: expect.stringContaining('Free space') });
+  });
+
   test('is store_full with what to do, in the log once a minute, and fails the ping until a write works or a minute went by', async () => {
     const logged: unknown[] = [];
     const log = { ...createLogger('silent'), warn: (fields: unknown) => logged.push(fields) } as unknown as Logger;
