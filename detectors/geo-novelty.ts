@@ -6,9 +6,10 @@ import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from 
 import { recalled } from './feedback.ts';
 import { isSame, type Lineage, lineageKey } from './lineage.ts';
 import { type MetValue, metFacts, type OwnValue } from './met-facts.ts';
+import { moves } from './moves.ts';
 import { callsBefore, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
-import type { Facet } from './prior.ts';
-import { callsBy, moves, type NewPlace, type PlaceFacet, type Sighting, sightingsOf } from './sightings.ts';
+import { type Facet, fleetOf } from './prior.ts';
+import { callsBy, type NewPlace, type PlaceFacet, type Sighting, sightingsOf } from './sightings.ts';
 import { bringsNetwork, clientLook, combinedSurprise, lookAt, shared, weighKind, weighPlace } from './signals.ts';
 import { expectedCount, surpriseOfCount } from './statistics.ts';
 import { countryName, duration, gradeOf, kindName, rounded, severityOf, sqlText, sqlTime } from './words.ts';
@@ -76,10 +77,12 @@ const followed = together(async (reads, { days }): Promise<(Sighting & Lineage)[
   const arrived = await Promise.all(days.map((day) => arrivedOn(reads, day)));
   const places = arrived.flat().filter(({ met, until }) => met <= until);
   const countries = places.filter(({ facet }) => facet === 'country');
+  const fleet = await fleetOf(reads, days.at(-1) as Day);
   const [seen, moved] = await Promise.all([
     sightingsOf(reads, places),
     moves(
       reads,
+      fleet,
       countries.map((place) => ({ ...place, country: place.value, place })),
     ),
   ]);

@@ -1,0 +1,57 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Reads } from '../../detectors/contract.ts';
+import { moves } from '../../detectors/moves.ts';
+import type { Fleet } from '../../detectors/prior.ts';
+import { encodeUsage, type Store } from '../../store/index.ts';
+import { openTestStore } from '../kit/store.ts';
+
+const HOUR = 3_600_000;
+const NOON = Date.UTC(2026, 10, 16, 12);
+
+let store: Store;
+beforeAll(async () => {
+  store = await openTestStore();
+});
+afterAll(() => store.close());
+
+const call = (owner: string, time: number, country: string) =>
+  encodeUsage({
+    ...{ time, receivedAt: time, id: `${owner} ${time} ${country}`, token: 'tok', lineage: 'tok', owner },
+    ...{ endpoint: 'GET /v1', method: 'GET', status: 200, ip: '198.51.100.7', country, asn: 64500, networkKind: '' },
+    ...{ latitude: 0, longitude: 0, accuracyKm: 0, userAgent: 'cron/1.0', bytes: 1, durationMs: 1, requestId: '' },
+    ...{ attributes: '', source: 'native' },
+  });
+
+/** A fleet is remembered by what it is, not by what is in it. */
+const fleet = () => ({ lineages: 0, priors: {}, successions: new Map() }) as unknown as Fleet;
+
+test('lineages of other owners that came along from the same home are found, and where each is at home is asked once a fleet', async () => {
+  const homes = { acme: 'DE', bakery: 'DE', cinema: 'DE', dairy: 'FR' };
+  const began = Object.entries(homes).map(([owner, home]) => call(owner, NOON - 100 * HOUR, home));
+  const moved = ['acme', 'bakery', 'cinema', 'dairy'].map((owner, i) => call(owner, NOON + i, 'BR'));
+  await store.insert('events', [...began, ...moved], 'first');
+
+  const asked: string[][] = [];
+  const reads: Reads = {
+    read: (query, params) => {
+      if (query.name === 'geo_homes') asked.push([...(params.owners as string[])].sort());
+      return store.read(query, params);
+    },
+  };
+  const look = async (today: Fleet) => {
+    const arrival = { owner: 'acme', lineage: 'tok', country: 'BR', met: NOON, home: 'DE', until: NOON + HOUR };
+    return (await moves(reads, today, [arrival])).map(({ along }) => along);
+  };
+
+  const today = fleet();
+  // The dairy came too, from elsewhere.
+  expect(await look(today)).toEqual([[NOON + 1, NOON + 2]]);
+  await store.insert('events', [call('estate', NOON - 50 * HOUR, 'DE'), call('estate', NOON + 9, 'BR')], 'second');
+  expect(await look(today)).toEqual([[NOON + 1, NOON + 2, NOON + 9]]);
+  expect(asked).toEqual([['bakery', 'cinema', 'dairy'], ['estate']]);
+  expect(await look(today)).toEqual([[NOON + 1, NOON + 2, NOON + 9]]);
+  expect(asked).toHaveLength(2);
+  // History was imported, or a day is over: the fleet is another one.
+  await store.insert('events', [call('dairy', NOON - 200 * HOUR, 'DE')], 'third');
+  expect(await look(fleet())).toEqual([[NOON + 1, NOON + 2, NOON + 3, NOON + 9]]);
+});
