@@ -3,7 +3,7 @@ import { plural, type Severity } from '../core/index.ts';
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS } from './baseline.ts';
 import { type ChurnHabits, churnHabits, churnRate, HISTORY_MS, type PastSteps } from './churn-habits.ts';
-import { defineDetector, type Finding, type Params, type Reads, type Scope, together } from './contract.ts';
+import { defineDetector, episodeOf, type Finding, type Params, type Reads, type Scope, together } from './contract.ts';
 import { bothEnds, intervalOf } from './explain.ts';
 import { type BurstSaid, churnAsSaid, feedbackFor, isBurstExpected } from './feedback.ts';
 import { lineageKey } from './lineage.ts';
@@ -208,8 +208,9 @@ function judge(facts: ChurnFacts, params: Knobs, since: number): Finding[] {
     const seen = seenAt(facts, params, times, index, usual);
     const severity = seen === null ? null : severityOf(seen.surprise, params);
     if (seen === null || severity === null) continue;
-    const anchor = `burst ${facts.step} ${burstStart(times, index)} ${gradeOf(seen.surprise, params)}`;
-    if (!findings.has(anchor)) findings.set(anchor, findingOf(facts, index, seen, severity, anchor));
+    const anchor = { anchor: `burst ${facts.step} ${gradeOf(seen.surprise, params)}`, began: burstStart(times, index) };
+    const episode = episodeOf(anchor);
+    if (!findings.has(episode)) findings.set(episode, { ...findingOf(facts, index, seen, severity), ...anchor });
   }
   return [...findings.values()];
 }
@@ -290,7 +291,7 @@ function burstStart(times: readonly number[], index: number): number {
   return times[start] ?? at;
 }
 
-function findingOf(facts: ChurnFacts, index: number, seen: Seen, severity: Severity, anchor: string): Finding {
+function findingOf(facts: ChurnFacts, index: number, seen: Seen, severity: Severity): Omit<Finding, 'anchor'> {
   const { window, count, telling, rate, surprise } = seen;
   const steps = facts.recent.slice(index - count + 1, index + 1);
   const at = facts.recent[index]?.time ?? 0;
@@ -300,7 +301,6 @@ function findingOf(facts: ChurnFacts, index: number, seen: Seen, severity: Sever
   const others = intervalOf(1, rate);
   const historyDays = rounded((at - facts.firstSeen) / DAY_MS);
   return {
-    anchor,
     subject: { token: null, lineage: null, owner: facts.owner },
     severity,
     title: `${facts.owner} ${VERB[facts.step]} ${plural(count, 'token')} within ${duration(at - first)}`,

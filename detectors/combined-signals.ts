@@ -1,7 +1,7 @@
 import { FACETS_OF_CALLS } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { RUSH_ENDPOINTS } from './candidates.ts';
-import { defineDetector, type Finding, type Params } from './contract.ts';
+import { defineDetector, episodeOf, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineages } from './explain.ts';
 import { recalled } from './feedback.ts';
@@ -43,7 +43,7 @@ function judge(facts: NoveltyFacts, params: Knobs, since: number, until = Number
     if (at < since) continue;
     if (at >= until) break;
     const finding = judgeAt(facts, params, moments, index);
-    if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
+    if (finding !== null && !findings.has(episodeOf(finding))) findings.set(episodeOf(finding), finding);
   }
   return [...findings.values()];
 }
@@ -79,7 +79,8 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
     signals.flatMap(({ look }) => look.values),
   );
   return {
-    anchor: `signals ${moments[start] ?? at} ${gradeOf(surprise, params)}`,
+    anchor: `signals ${gradeOf(surprise, params)}`,
+    began: moments[start] ?? at,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
     title: `${token} is used by a stranger: ${signals.map(titleOf).join(', ')}`,

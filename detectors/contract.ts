@@ -130,8 +130,18 @@ export function together<T>(
 
 /** Finding is what a judgement says; the run gives it its identity. Times are epoch milliseconds of event time. */
 export interface Finding extends Omit<Detection, 'id' | 'detector'> {
-  /** What makes it this finding and no other: hashed into the id with detector and subject. */
+  /** What makes it this finding and no other: hashed into the id with detector, subject and `began`. */
   readonly anchor: string;
+  /**
+   * When that began which it tells of, epoch milliseconds, where one subject may meet the same again. A call that comes late may move
+   * it: what was told of the same episode stays told.
+   */
+  readonly began?: number;
+}
+
+/** episodeOf is what makes a finding about one subject this one and no other. */
+export function episodeOf({ anchor, began }: Pick<Finding, 'anchor' | 'began'>): string {
+  return began === undefined ? anchor : `${anchor} ${began}`;
 }
 
 /** Param is a knob of a detector. */

@@ -1,7 +1,7 @@
 import { plural } from '../core/index.ts';
 import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
 import { RUSH_ENDPOINTS } from './candidates.ts';
-import { defineDetector, type Finding, type Params } from './contract.ts';
+import { defineDetector, episodeOf, type Finding, type Params } from './contract.ts';
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineages } from './explain.ts';
 import { isExpected, recalled } from './feedback.ts';
@@ -59,7 +59,7 @@ function judge(facts: NoveltyFacts, params: Knobs, since: number, until = Number
       : [judgeRush(facts, params, index), judgeWalk(facts, params, index, { ...YOUNG_WALK, bar: params.young })];
     // One walk is reported once per grade that it reaches, at the moment when it does.
     for (const finding of found)
-      if (finding !== null && !findings.has(finding.anchor)) findings.set(finding.anchor, finding);
+      if (finding !== null && !findings.has(episodeOf(finding))) findings.set(episodeOf(finding), finding);
   }
   return [...findings.values()];
 }
@@ -100,7 +100,8 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number, terms: Ter
   const refused = values.filter((value) => value.firstStatus >= 400).length;
   const token = tokenAt(facts, at);
   return {
-    anchor: `walk ${walkStart(all, index)} ${gradeOf(surprise, params)}`,
+    anchor: `walk ${gradeOf(surprise, params)}`,
+    began: walkStart(all, index),
     subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
     title: `${token} called ${plural(values.length, 'endpoint')} it never touched before`,
@@ -139,7 +140,8 @@ function judgeRush(facts: NoveltyFacts, params: Knobs, index: number): Finding |
   const token = tokenAt(facts, at);
   const baseline = baselineOf(facts, at, values);
   return {
-    anchor: `rush ${walkStart(all, index)}`,
+    anchor: 'rush',
+    began: walkStart(all, index),
     subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity: 'high',
     title: `${token} is new and called ${plural(values.length, 'endpoint')} within ${duration(at - from)}`,

@@ -1,15 +1,62 @@
 import { type Detection, stableId } from '../core/index.ts';
-import { defineQuery, type Store, text } from '../store/index.ts';
+import { defineQuery, num, type Store, text } from '../store/index.ts';
+import { OPEN_MS } from './baseline.ts';
+import type { Finding } from './contract.ts';
+import { isSame, type Lineage } from './lineage.ts';
 import type { Successions } from './succession.ts';
 
-const known = defineQuery<{ ids: string[] }, string>(
+/** Anchor is what makes a detection the one that it is, beside detector and subject. */
+export type Anchor = Pick<Finding, 'anchor' | 'began'>;
+
+/** Told is a detection that is stored. */
+interface Told extends Pick<Detection, 'id' | 'detector'>, Lineage {
+  readonly anchor: string;
+  /** When what it tells of began, and the end of its window; epoch milliseconds. */
+  readonly began: number;
+  readonly to: number;
+}
+
+/** Those of some ids, and what ended about some owners in a span of time. */
+const told = defineQuery<{ ids: string[]; owners: string[]; from: number; to: number }, Told>(
   'known_detections',
-  'SELECT id FROM detections WHERE id IN {ids:Array(String)}',
-  (raw) => text(raw.id),
+  `SELECT id, detector, owner, ifNull(lineage, '') AS of_lineage, anchor, toUnixTimestamp64Milli(began) AS since, toUnixTimestamp64Milli(window_to) AS ended
+   FROM detections
+   WHERE id IN {ids:Array(String)}
+     OR (owner IN {owners:Array(String)} AND window_to >= fromUnixTimestamp64Milli({from:Int64}) AND window_to <= fromUnixTimestamp64Milli({to:Int64}))`,
+  (raw) => ({
+    id: text(raw.id),
+    detector: text(raw.detector),
+    owner: text(raw.owner),
+    lineage: text(raw.of_lineage),
+    anchor: text(raw.anchor),
+    began: num(raw.since),
+    to: num(raw.ended),
+  }),
 );
 
+/** isRetold tells whether what a detection tells of was told before: of an episode that only since seems to have begun earlier, because of a late call. */
+function isRetold(
+  detection: Detection,
+  { anchor, began }: Anchor,
+  { detector, owner, lineage, ...one }: Told,
+): boolean {
+  const { subject, window } = detection;
+  return (
+    began !== undefined &&
+    detector === detection.detector &&
+    isSame({ owner, lineage }, { owner: subject.owner, lineage: subject.lineage ?? '' }) &&
+    one.anchor === anchor &&
+    one.began > began &&
+    one.to <= window.to + OPEN_MS
+  );
+}
+
 /** encodeDetection writes a row of `detections` as one JSONCompactEachRow line. */
-export function encodeDetection(d: Detection, detectedAt: number): string {
+export function encodeDetection(
+  d: Detection,
+  detectedAt: number,
+  { anchor, began = 0 }: Anchor = { anchor: '' },
+): string {
   return JSON.stringify([
     d.id,
     d.detector,
@@ -28,6 +75,8 @@ export function encodeDetection(d: Detection, detectedAt: number): string {
     JSON.stringify(d.evidence),
     d.sql,
     new Date(detectedAt).toISOString(),
+    anchor,
+    new Date(began).toISOString(),
   ]);
 }
 
@@ -47,19 +96,32 @@ export async function storeSuccessions(
   await store.insert('successions', rows, `successions ${stableId(rows)}`);
 }
 
-/** storeDetections keeps those that are not there yet: the first finding of an id stands. Returns the new ones. */
+/**
+ * storeDetections keeps those that are not there yet: the first finding of an id stands, and the first that told of an episode at this
+ * grade. Returns the new ones.
+ */
 export async function storeDetections(
   store: Pick<Store, 'read' | 'insert'>,
   detections: readonly Detection[],
   now: number,
+  anchors: ReadonlyMap<string, Anchor> = new Map(),
 ): Promise<Detection[]> {
   if (detections.length === 0) return [];
-  const there = new Set(await store.read(known, { ids: detections.map((detection) => detection.id) }));
-  const fresh = detections.filter((detection) => !there.has(detection.id));
+  const anchorOf = ({ id }: Detection): Anchor => anchors.get(id) ?? { anchor: '' };
+  const episodes = detections.filter((detection) => anchorOf(detection).began !== undefined);
+  const there = await store.read(told, {
+    ids: detections.map(({ id }) => id),
+    owners: [...new Set(episodes.map(({ subject }) => subject.owner))],
+    from: Math.min(now, ...episodes.map((detection) => anchorOf(detection).began ?? 0)),
+    to: Math.max(0, ...episodes.map(({ window }) => window.to + OPEN_MS)),
+  });
+  const fresh = detections.filter(
+    (detection) => !there.some((one) => one.id === detection.id || isRetold(detection, anchorOf(detection), one)),
+  );
   // The token covers two processes that find the same at once.
   await store.insert(
     'detections',
-    fresh.map((detection) => encodeDetection(detection, now)),
+    fresh.map((detection) => encodeDetection(detection, now, anchorOf(detection))),
     fresh.map((detection) => detection.id).join(' '),
   );
   return fresh;

@@ -129,7 +129,7 @@ export function openDetectors(context: DetectorsContext): Detectors {
       for (const { detector } of enabled)
         broken.set({ detector: detector.id }, result.broken.some((one) => one.detector === detector.id) ? 1 : 0);
       const untold = result.detections.filter(({ id }) => !told.has(id));
-      for (const detection of await storeDetections(store, untold, now))
+      for (const detection of await storeDetections(store, untold, now, result.anchors))
         found.inc({ detector: detection.detector, severity: detection.severity });
       // A day is written down once it has begun: a sender's clock may be ahead.
       await record(Math.min(scope.to, now), now);

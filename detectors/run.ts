@@ -1,5 +1,6 @@
 import { type Detection, errorText, isTransient, type Logger, stableId } from '../core/index.ts';
-import { type Detector, type Finding, type Reads, type Scope, stretchesOf } from './contract.ts';
+import { type Detector, episodeOf, type Finding, type Reads, type Scope, stretchesOf } from './contract.ts';
+import type { Anchor } from './findings.ts';
 import { DETECTORS } from './registry.ts';
 
 /** Enabled is a detector that is switched on, with its parameters resolved. */
@@ -35,9 +36,10 @@ export function thresholdsOf(
 
 /** toDetection gives a finding its identity: detector, subject and anchor, so that the same finding is the same row. */
 export function toDetection(detector: string, finding: Finding): Detection {
-  const { anchor, ...rest } = finding;
+  const { anchor, began, ...rest } = finding;
+  const { owner, lineage } = finding.subject;
   return {
-    id: `det_${stableId([detector, finding.subject.owner, finding.subject.lineage ?? '', anchor])}`,
+    id: `det_${stableId([detector, owner, lineage ?? '', episodeOf({ anchor, began })])}`,
     detector,
     ...rest,
   };
@@ -58,8 +60,9 @@ export async function judgeScope(
   enabled: readonly Enabled[],
   scope: Scope,
   log: Logger,
-): Promise<{ detections: Detection[]; broken: Broken[] }> {
+): Promise<{ detections: Detection[]; anchors: ReadonlyMap<string, Anchor>; broken: Broken[] }> {
   const found = new Map<string, Detection>();
+  const anchors = new Map<string, Anchor>();
   const broken = new Map<string, Broken>();
   for (const day of stretchesOf(scope).flatMap(({ days }) => days)) {
     const detections = await Promise.all(
@@ -69,7 +72,11 @@ export async function judgeScope(
           return facts
             .flatMap((each) => detector.judge(each, params, day.within.from, day.within.to))
             .filter((finding) => finding.window.to >= day.within.from && finding.window.to < day.within.to)
-            .map((finding) => toDetection(detector.id, finding));
+            .map((finding) => {
+              const detection = toDetection(detector.id, finding);
+              anchors.set(detection.id, finding);
+              return detection;
+            });
         } catch (error) {
           if (isTransient(error)) throw error;
           broken.set(detector.id, { detector: detector.id, error: errorText(error) });
@@ -83,6 +90,7 @@ export async function judgeScope(
   }
   return {
     detections: [...found.values()].sort((a, b) => a.window.to - b.window.to || (a.id < b.id ? -1 : 1)),
+    anchors,
     broken: [...broken.values()],
   };
 }

@@ -36,6 +36,8 @@ const COLUMNS: Record<TableName, readonly string[]> = {
     'evidence',
     'sql',
     'detected_at',
+    'anchor',
+    'began',
   ],
   alert_log: [
     'recorded_at',

@@ -17,7 +17,9 @@ CREATE TABLE IF NOT EXISTS detections
     state       LowCardinality(String) COMMENT 'learning, known or dormant when it was judged',
     evidence    String COMMENT 'rows to check, JSON',
     sql         String COMMENT 'query that reproduces the numbers',
-    detected_at DateTime64(3, 'UTC') COMMENT 'wall time of the judgement'
+    detected_at DateTime64(3, 'UTC') COMMENT 'wall time of the judgement',
+    anchor      String COMMENT 'what makes it this finding, beside detector, subject and when that began which it tells of',
+    began       DateTime64(3, 'UTC') COMMENT 'when that began, event time, 1970 where it does not matter: a call that comes late may move it, and what was told stays told'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY id

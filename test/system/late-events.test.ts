@@ -99,3 +99,15 @@ test('late events are judged in the window that they belong to, once, whoever br
   expect(await sent()).toEqual(pages);
   expect(receiver.requests).toHaveLength(pages.length);
 }, 300_000);
+
+test('a late call that came before all of a walk moves its beginning, and nothing is told twice', async () => {
+  const before = await stored();
+  const early = { at: NOON + 4 * MINUTE, token: 'tok_late', path: '/v1/vault99/keys', status: 403 };
+  await post([callEvent({ ...early, ip: NEARBY_IP, client: 'curl' })]);
+  const twice =
+    'SELECT detector, lineage, anchor FROM detections GROUP BY detector, lineage, anchor HAVING count() > 1';
+  expect(await rows(service.store, twice)).toEqual([]);
+  // What was told stays told.
+  const after = await stored();
+  for (const one of before) expect(after).toContainEqual(one);
+}, 60_000);
