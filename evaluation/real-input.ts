@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
-import { foldDetections } from '../alerts/index.ts';
+import { findIssued, foldDetections } from '../alerts/index.ts';
 import { defineQuery, num, text } from '../store/index.ts';
 import { pageOf } from './matching.ts';
 import { openReplay } from './replay.ts';
@@ -25,9 +25,11 @@ export interface RealPrincipal {
   readonly byAttackTool: number;
   /** Paging alerts about its tokens or itself: severity and title. */
   readonly alerts: readonly string[];
+  /** Others whose paging alerts name tokens of it that are in use, as issued by the token that they are about: what else must be revoked. */
+  readonly namedWith: readonly string[];
 }
 
-const owners = defineQuery<Record<string, never>, Omit<RealPrincipal, 'alerts'>>(
+const owners = defineQuery<Record<string, never>, Omit<RealPrincipal, 'alerts' | 'namedWith'>>(
   'evaluation_owners',
   `SELECT owner, uniqExact(token) AS tokens, count() AS events, uniqExact(endpoint) AS endpoints,
      countIf(user_agent ILIKE '%stratus-red-team%' AND user_agent NOT ILIKE '%terraform%') AS by_attack_tool
@@ -55,11 +57,20 @@ export async function runRealInput(file: string, folder: string): Promise<RealIn
       accepted += counts.accepted;
       rejected += counts.rejected;
     }
-    const paging = foldDetections(replay.detections()).filter((alert) => pageOf(alert) !== null);
+    const paging = await findIssued(
+      replay.store,
+      foldDetections(replay.detections()).filter((alert) => pageOf(alert) !== null),
+    );
     const said = (list: typeof paging) => list.map(({ severity, title }) => `${severity}: ${title}`);
     const principals = (await replay.store.read(owners, {})).map((principal) => ({
       ...principal,
       alerts: said(paging.filter(({ subject }) => subject.owner === principal.owner)),
+      namedWith: paging
+        .filter(({ issued }) =>
+          issued.tokens.some((token) => token.owner === principal.owner && token.lastUsed !== null),
+        )
+        .map(({ subject }) => subject.owner)
+        .filter((owner) => owner !== principal.owner),
     }));
     return {
       accepted,

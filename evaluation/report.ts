@@ -1,3 +1,4 @@
+import { plural } from '../core/index.ts';
 import type { ScenarioOutcome } from './outcome.ts';
 import type { PlainRule } from './plain-rule.ts';
 import type { RealInput } from './real-input.ts';
@@ -262,13 +263,21 @@ export function missesOf(report: Report): string[] {
 /** realText says what was made of a real log. */
 export function realText({ accepted, rejected, principals, tokens }: RealInput): string[] {
   const alerted = principals.filter(({ alerts }) => alerts.length > 0);
+  const named = principals.filter(({ alerts, namedWith }) => alerts.length === 0 && namedWith.length > 0);
+  const verdictOf = ({ alerts, namedWith }: RealInput['principals'][number]) => {
+    if (alerts.length > 0) return alerts.join('; ');
+    return namedWith.length > 0
+      ? `no alert of its own, named on that of ${namedWith.join(', ')} as what else must be revoked`
+      : 'not alerted';
+  };
   return [
-    `${accepted} events read (${rejected} refused) of ${principals.length} principals and ${tokens} tokens; ${alerted.length} principals alerted.`,
+    `${accepted} events read (${rejected} refused) of ${plural(principals.length, 'principal')} and ${plural(tokens, 'token')}: ` +
+      `${alerted.length} alerted, ${named.length} more named on their alerts.`,
     ...principals
       .filter(({ events, alerts, byAttackTool }) => alerts.length > 0 || byAttackTool > 0 || events >= 10)
       .map(
-        ({ owner, tokens, events, endpoints, byAttackTool, alerts }) =>
-          `${owner}: ${events} events (${byAttackTool} by the attack tool itself), ${tokens} tokens, ${endpoints} endpoints: ${alerts.length === 0 ? 'not alerted' : alerts.join('; ')}`,
+        (principal) =>
+          `${principal.owner}: ${plural(principal.events, 'event')} (${principal.byAttackTool} by the attack tool itself), ${plural(principal.tokens, 'token')}, ${plural(principal.endpoints, 'endpoint')}: ${verdictOf(principal)}`,
       ),
   ];
 }
