@@ -213,7 +213,7 @@ export const endpointSpread = defineDetector<NoveltyFacts, keyof typeof PARAMS>(
     'The first token to adopt a large release of endpoints that other owners use already looks like a walk until its peers follow.',
     'A walk from the token’s own network, with its own client, over endpoints that nobody else calls weighs little as long as every call works: six such endpoints of a token with three are nothing.',
     'Refused calls to endpoints that the token knows are no signal, however many: 600 answered with 403 in ten minutes are nothing.',
-    'An endpoint is forgotten a year after it was last called, by the wall clock: within a backtest nothing is forgotten.',
+    'Rates fade, values do not: an endpoint last called over a year ago is still known.',
   ],
   params: PARAMS,
   facts: noveltyFacts,

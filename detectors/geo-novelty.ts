@@ -331,7 +331,7 @@ export const geoNovelty = defineDetector<GeoFacts, keyof typeof PARAMS>({
   knownGaps: [
     'A thief in a country where the token is at home, in a kind of network that it uses, is not seen here.',
     'Addresses that no database places (private, reserved) have no country.',
-    'A country is forgotten a year after it was last used, by the wall clock: within a backtest nothing is forgotten.',
+    'Rates fade, values do not: a country last used from over a year ago is still known.',
     'Several tokens of one owner that are stolen at once and used from the same new country explain each other, as in a failover: each weighs 0.35 for every other one.',
   ],
   params: PARAMS,

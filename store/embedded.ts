@@ -74,19 +74,20 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
   const database = quoted(options.database ?? DEFAULT_DATABASE);
   const path = join(options.dataDir, 'clickhouse');
   makeDataFolder(path);
-  const [{ createChdbConnection }, { Session }] = await Promise.all([import('chdb/connection'), import('chdb')]).catch(
-    (error: unknown) => {
-      throw new TokenwatchError(
-        'store_engine_missing',
-        'config',
-        `The embedded engine could not be loaded: ${errorText(error).slice(0, 200)}`,
-        {
-          cause: error,
-          fix: 'Install the npm package chdb (npm ci), or set CLICKHOUSE_URL to a ClickHouse server.',
-        },
-      );
-    },
-  );
+  const [{ createChdbConnection }, { Session }] = await Promise.all([
+    import('chdb/connection'),
+    import('chdb'),
+  ]).catch((error: unknown) => {
+    throw new TokenwatchError(
+      'store_engine_missing',
+      'config',
+      `The embedded engine could not be loaded: ${errorText(error).slice(0, 200)}`,
+      {
+        cause: error,
+        fix: 'Install the npm package chdb (npm ci), or set CLICKHOUSE_URL to a ClickHouse server.',
+      },
+    );
+  });
   const connect = (): Lane => {
     try {
       const connection = createChdbConnection({ path });

@@ -1,7 +1,6 @@
 -- What each lineage has met, per facet (endpoint, country, network, kind of network, client): the baseline of every novelty detector. Keyed by owner
 -- first, so that peers of one owner stand together; the projection finds whoever met a value. Parts are merged sooner than elsewhere: rows of one
--- value become one, and every read is shorter. A habit that was not stored again for a year is forgotten: by the wall clock, so that an import of old
--- logs teaches as new ones do.
+-- value become one, and every read is shorter.
 CREATE TABLE IF NOT EXISTS rollup_facets
 (
     facet      LowCardinality(String),
@@ -14,12 +13,10 @@ CREATE TABLE IF NOT EXISTS rollup_facets
     denied     SimpleAggregateFunction(sum, UInt64),
     failed     SimpleAggregateFunction(sum, UInt64),
     first_call SimpleAggregateFunction(min, UInt64),
-    stored     SimpleAggregateFunction(max, Date) DEFAULT today() COMMENT 'wall date at which it was last added to',
     PROJECTION by_value (SELECT facet, value, owner, lineage, first_seen ORDER BY facet, value)
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, facet, value)
-TTL stored + INTERVAL 1 YEAR
 SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 128, min_bytes_for_wide_part = 1073741824, deduplicate_merge_projection_mode = 'rebuild';
 
 -- Who failed to authenticate (401) was not the token: its place and client are not met. Calls through the organisation's own way out count as one place, `egress`, wherever its addresses are; a kind is `other` where the
@@ -35,8 +32,7 @@ SELECT
     count() AS calls,
     countIf(status IN (401, 403)) AS denied,
     countIf(status >= 400) AS failed,
-    min(toUInt64(toUnixTimestamp64Milli(time)) * 65536 + status) AS first_call,
-    today() AS stored
+    min(toUInt64(toUnixTimestamp64Milli(time)) * 65536 + status) AS first_call
 FROM events
 ARRAY JOIN [
     ('endpoint', toString(endpoint)),
