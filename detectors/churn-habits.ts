@@ -109,14 +109,14 @@ const SCHEDULE_DRIFT_MS = HOUR_MS;
  * around the owner's mean, as wide as its times of the week differ; counts of the same window in past weeks, older ones weighing
  * less, update it, and so does the step itself, because only a moment with a step is looked at (Gamma-Poisson, the posterior
  * after one more event). A week of its own is faster or slower by a Gamma factor of variance `dispersion`: the relative variances
- * add up, and a Gamma of the same mean and variance stands for both (moment matching), so that the counts are negative binomial
- * and do not become certain with a long history.
+ * are added (their product, which is small where either is, is left out), and a Gamma of that mean and variance stands for both (moment
+ * matching), so that the counts are negative binomial and do not become certain with a long history.
  */
 export function churnRate(past: PastSteps, at: number, { windowMs }: ChurnWindow, habits: ChurnHabits): Gamma {
   const start = Math.max(past.firstSeen, at - HISTORY_MS);
   const prior = 1 / habits.profile;
-  // Past weeks may have been up to an hour early or late: the window that holds more.
-  const [mean, shape] = [0, SCHEDULE_DRIFT_MS]
+  // Past weeks may have been up to an hour early or late, and only their whole hours are known: the window that holds most.
+  const [mean, shape] = [0, Math.ceil(at / HOUR_MS) * HOUR_MS - at, SCHEDULE_DRIFT_MS]
     .map((drift) => {
       let steps = prior + 1;
       let exposure = prior / habits.mean;

@@ -25,6 +25,8 @@ type Knobs = Params<keyof typeof PARAMS>;
 export type Step = 'issued' | 'rotated' | 'revoked';
 
 const LONGEST_MS = 3 * DAY_MS;
+/** Habits are those of the history before a window began: so much is read. */
+const READ_MS = LONGEST_MS + HISTORY_MS;
 /**
  * An hour's burst, a day's flood, and what drifts up over days. The window that surprises most counts; for having had the choice
  * each pays -log10 of its share of the false alarms (weighted Bonferroni; Genovese, Roeder and Wasserman 2006). Bursts are far
@@ -127,7 +129,7 @@ const facts = together(async (reads, stretch): Promise<ChurnFacts[][]> => {
       untils: days.map(({ within }) => within.to),
     }),
     feedbackFor(reads, stretch),
-    reads.read(pastHours, { owners, from: stretch.within.from - HISTORY_MS }),
+    reads.read(pastHours, { owners, from: stretch.within.from - READ_MS }),
     reads.read(firstUses, { owners }),
   ]);
   const firstSeen = new Map<string, number>();
@@ -140,7 +142,7 @@ const facts = together(async (reads, stretch): Promise<ChurnFacts[][]> => {
         const said = feedback.ofLineage.get(lineageKey({ owner: row.owner, lineage: '' })) ?? [];
         const words = said.filter(({ value }) => value === row.step);
         const past = hours.find((other) => other.owner === row.owner && other.step === row.step)?.hours ?? [];
-        const lately = past.filter(({ hour }) => hour >= from - HISTORY_MS);
+        const lately = past.filter(({ hour }) => hour >= from - READ_MS);
         return {
           ...row,
           firstSeen: firstSeen.get(row.owner) ?? from,

@@ -1,6 +1,6 @@
 import { type Detection, stableId } from '../core/index.ts';
 import { defineQuery, num, type Store, text } from '../store/index.ts';
-import { OPEN_MS } from './baseline.ts';
+import { DAY_MS, OPEN_MS } from './baseline.ts';
 import type { Finding } from './contract.ts';
 import { isSame, type Lineage } from './lineage.ts';
 import type { Successions } from './succession.ts';
@@ -34,7 +34,11 @@ const told = defineQuery<{ ids: string[]; owners: string[]; from: number; to: nu
   }),
 );
 
-/** isRetold tells whether what a detection tells of was told before: of an episode that only since seems to have begun earlier, because of a late call. */
+/**
+ * isRetold tells whether what a detection tells of was told before at the same grade: of an episode that only since seems to have begun at
+ * another time, because of a late call. In the order of time the beginning of an episode moves once a day at most, when it has lasted
+ * longer: then it is told again.
+ */
 function isRetold(
   detection: Detection,
   { anchor, began }: Anchor,
@@ -46,8 +50,10 @@ function isRetold(
     detector === detection.detector &&
     isSame({ owner, lineage }, { owner: subject.owner, lineage: subject.lineage ?? '' }) &&
     one.anchor === anchor &&
-    one.began > began &&
-    one.to <= window.to + OPEN_MS
+    one.began !== began &&
+    one.to >= began &&
+    one.to <= window.to + OPEN_MS &&
+    window.to - one.began < DAY_MS
   );
 }
 

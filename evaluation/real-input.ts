@@ -25,7 +25,7 @@ export interface RealPrincipal {
   readonly byAttackTool: number;
   /** Paging alerts about its tokens or itself: severity and title. */
   readonly alerts: readonly string[];
-  /** Others whose paging alerts name tokens of it that are in use, as issued by the token that they are about: what else must be revoked. */
+  /** Others whose paging alerts name tokens of it that were used, as issued by the token that they are about. */
   readonly namedWith: readonly string[];
 }
 
@@ -70,7 +70,7 @@ export async function runRealInput(file: string, folder: string): Promise<RealIn
           issued.tokens.some((token) => token.owner === principal.owner && token.lastUsed !== null),
         )
         .map(({ subject }) => subject.owner)
-        .filter((owner) => owner !== principal.owner),
+        .filter((owner, i, all) => owner !== principal.owner && all.indexOf(owner) === i),
     }));
     return {
       accepted,

@@ -267,7 +267,7 @@ export function realText({ accepted, rejected, principals, tokens }: RealInput):
   const verdictOf = ({ alerts, namedWith }: RealInput['principals'][number]) => {
     if (alerts.length > 0) return alerts.join('; ');
     return namedWith.length > 0
-      ? `no alert of its own, named on that of ${namedWith.join(', ')} as what else must be revoked`
+      ? `no alert of its own, named on that of ${namedWith.join(', ')} among what its token issued`
       : 'not alerted';
   };
   return [

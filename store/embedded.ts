@@ -36,7 +36,8 @@ const LANE_SETTINGS = [
 
 /**
  * Settings of the engine itself, which only its first connection can make. Merges make way for whoever waits for a read or an insert:
- * a nice value of 5 leaves them a quarter of a processor that everybody wants.
+ * a nice value of 5 leaves them a quarter of a processor that everybody wants. The engine does it where it may (as root, or with
+ * CAP_SYS_NICE), and says nothing where it may not.
  */
 const ENGINE_ARGUMENTS = ['--os_threads_nice_value_merge_mutate=5'];
 
@@ -74,20 +75,19 @@ export async function openEmbedded(options: EngineOptions): Promise<Engine> {
   const database = quoted(options.database ?? DEFAULT_DATABASE);
   const path = join(options.dataDir, 'clickhouse');
   makeDataFolder(path);
-  const [{ createChdbConnection }, { Session }] = await Promise.all([
-    import('chdb/connection'),
-    import('chdb'),
-  ]).catch((error: unknown) => {
-    throw new TokenwatchError(
-      'store_engine_missing',
-      'config',
-      `The embedded engine could not be loaded: ${errorText(error).slice(0, 200)}`,
-      {
-        cause: error,
-        fix: 'Install the npm package chdb (npm ci), or set CLICKHOUSE_URL to a ClickHouse server.',
-      },
-    );
-  });
+  const [{ createChdbConnection }, { Session }] = await Promise.all([import('chdb/connection'), import('chdb')]).catch(
+    (error: unknown) => {
+      throw new TokenwatchError(
+        'store_engine_missing',
+        'config',
+        `The embedded engine could not be loaded: ${errorText(error).slice(0, 200)}`,
+        {
+          cause: error,
+          fix: 'Install the npm package chdb (npm ci), or set CLICKHOUSE_URL to a ClickHouse server.',
+        },
+      );
+    },
+  );
   const connect = (): Lane => {
     try {
       const connection = createChdbConnection({ path });

@@ -33,11 +33,13 @@ async function stored({ began, grade = 'medium', owner = 'acme', detector = 'end
   return (await storeDetections(store, [detection], NOON, new Map([[detection.id, late]]))).length === 1;
 }
 
-test('an episode that seems to have begun earlier is not told again; whatever else is found is', async () => {
+test('an episode that seems to have begun at another time is not told again; whatever else is found is', async () => {
   expect(await stored({ began: NOON })).toBe(true);
   // The same once more, and with a call that came late.
   expect(await stored({ began: NOON })).toBe(false);
   expect(await stored({ began: NOON - 20 * MINUTE })).toBe(false);
+  // A late call shows that what it began with was known before.
+  expect(await stored({ began: NOON + MINUTE / 2 })).toBe(false);
   // It grew; it is somebody else's, or another detector's; it is another one, later or long before.
   expect(await stored({ began: NOON - 20 * MINUTE, grade: 'medium+1' })).toBe(true);
   expect(await stored({ began: NOON - 20 * MINUTE, owner: 'bakery' })).toBe(true);
