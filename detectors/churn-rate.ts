@@ -3,7 +3,16 @@ import { plural, type Severity } from '../core/index.ts';
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS } from './baseline.ts';
 import { type ChurnHabits, churnHabits, churnRate, HISTORY_MS, type PastSteps } from './churn-habits.ts';
-import { defineDetector, episodeOf, type Finding, type Params, type Reads, type Scope, together } from './contract.ts';
+import {
+  type Anchor,
+  defineDetector,
+  episodeOf,
+  type Finding,
+  type Params,
+  type Reads,
+  type Scope,
+  together,
+} from './contract.ts';
 import { bothEnds, intervalOf } from './explain.ts';
 import { type BurstSaid, churnAsSaid, feedbackFor, isBurstExpected } from './feedback.ts';
 import { lineageKey } from './lineage.ts';
@@ -160,7 +169,7 @@ async function ownersIn(reads: Reads, { owners, from, to, receivedAt }: Scope): 
 export function seenBefore(facts: PastSteps, at: number, windowMs: number, count: number): number | null {
   const sums = new Map<number, number>();
   for (const past of facts.hours)
-    if (past.hour < at - windowMs - HOUR_MS) {
+    if (past.hour >= at - HISTORY_MS && past.hour < at - windowMs - HOUR_MS) {
       const slot = Math.floor(past.hour / windowMs);
       sums.set(slot, (sums.get(slot) ?? 0) + past.steps);
     }
@@ -237,8 +246,6 @@ function usualBefore(facts: ChurnFacts, least: number): Usual {
   };
 }
 
-const VERB: Record<Step, string> = { issued: 'issued', rotated: 'rotated', revoked: 'revoked' };
-
 /** Seen is what one window holds, up to a step, and what is usual for it. */
 interface Seen {
   readonly window: Window;
@@ -293,7 +300,7 @@ function burstStart(times: readonly number[], index: number): number {
   return times[start] ?? at;
 }
 
-function findingOf(facts: ChurnFacts, index: number, seen: Seen, severity: Severity): Omit<Finding, 'anchor'> {
+function findingOf(facts: ChurnFacts, index: number, seen: Seen, severity: Severity): Omit<Finding, keyof Anchor> {
   const { window, count, telling, rate, surprise } = seen;
   const steps = facts.recent.slice(index - count + 1, index + 1);
   const at = facts.recent[index]?.time ?? 0;
@@ -305,9 +312,9 @@ function findingOf(facts: ChurnFacts, index: number, seen: Seen, severity: Sever
   return {
     subject: { token: null, lineage: null, owner: facts.owner },
     severity,
-    title: `${facts.owner} ${VERB[facts.step]} ${plural(count, 'token')} within ${duration(at - first)}`,
+    title: `${facts.owner} ${facts.step} ${plural(count, 'token')} within ${duration(at - first)}`,
     summary:
-      `${facts.owner} ${VERB[facts.step]} ${plural(count, 'token')} within ${duration(at - first)}. ` +
+      `${facts.owner} ${facts.step} ${plural(count, 'token')} within ${duration(at - first)}. ` +
       `When it makes any at this ${window.windowMs === HOUR_MS ? 'hour of the week' : 'time of the week'}, it is usually ${atMost <= 1 ? 'no more than 1' : `1 to ${atMost}`} in ${window.name}.`,
     window: { from: first, to: at },
     observed: { step: facts.step, tokens: count },

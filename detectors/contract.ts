@@ -128,8 +128,8 @@ export function together<T>(
   return async (reads, { stretch, index }) => (await asked(reads, stretch))[index] as T;
 }
 
-/** Finding is what a judgement says; the run gives it its identity. Times are epoch milliseconds of event time. */
-export interface Finding extends Omit<Detection, 'id' | 'detector'> {
+/** Anchor is what makes a finding the one that it is, beside detector and subject. */
+export interface Anchor {
   /** What makes it this finding and no other: hashed into the id with detector, subject and `began`. */
   readonly anchor: string;
   /**
@@ -139,8 +139,11 @@ export interface Finding extends Omit<Detection, 'id' | 'detector'> {
   readonly began?: number;
 }
 
-/** episodeOf is what makes a finding about one subject this one and no other. */
-export function episodeOf({ anchor, began }: Pick<Finding, 'anchor' | 'began'>): string {
+/** Finding is what a judgement says; the run gives it its identity. Times are epoch milliseconds of event time. */
+export interface Finding extends Omit<Detection, 'id' | 'detector'>, Anchor {}
+
+/** episodeOf is an anchor as one text. */
+export function episodeOf({ anchor, began }: Anchor): string {
   return began === undefined ? anchor : `${anchor} ${began}`;
 }
 

@@ -1,12 +1,9 @@
 import { type Detection, stableId } from '../core/index.ts';
 import { defineQuery, num, type Store, text } from '../store/index.ts';
 import { DAY_MS, OPEN_MS } from './baseline.ts';
-import type { Finding } from './contract.ts';
+import type { Anchor } from './contract.ts';
 import { isSame, type Lineage } from './lineage.ts';
 import type { Successions } from './succession.ts';
-
-/** Anchor is what makes a detection the one that it is, beside detector and subject. */
-export type Anchor = Pick<Finding, 'anchor' | 'began'>;
 
 /** Told is a detection that is stored. */
 interface Told extends Pick<Detection, 'id' | 'detector'>, Lineage {
@@ -121,8 +118,9 @@ export async function storeDetections(
     from: Math.min(now, ...episodes.map((detection) => anchorOf(detection).began ?? 0)),
     to: Math.max(0, ...episodes.map(({ window }) => window.to + OPEN_MS)),
   });
+  const known = new Set(there.map(({ id }) => id));
   const fresh = detections.filter(
-    (detection) => !there.some((one) => one.id === detection.id || isRetold(detection, anchorOf(detection), one)),
+    (detection) => !known.has(detection.id) && !there.some((one) => isRetold(detection, anchorOf(detection), one)),
   );
   // The token covers two processes that find the same at once.
   await store.insert(

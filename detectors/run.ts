@@ -1,6 +1,13 @@
 import { type Detection, errorText, isTransient, type Logger, stableId } from '../core/index.ts';
-import { type Detector, episodeOf, type Finding, type Reads, type Scope, stretchesOf } from './contract.ts';
-import type { Anchor } from './findings.ts';
+import {
+  type Anchor,
+  type Detector,
+  episodeOf,
+  type Finding,
+  type Reads,
+  type Scope,
+  stretchesOf,
+} from './contract.ts';
 import { DETECTORS } from './registry.ts';
 
 /** Enabled is a detector that is switched on, with its parameters resolved. */

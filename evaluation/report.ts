@@ -52,7 +52,7 @@ export function shareText({ share, interval, hits, of }: Share): string {
 /** rateText writes a rate as `1.2 (0.4 to 2.8)`. */
 export function rateText({ rate, interval, pages }: Rate): string {
   if (rate === null) return '-';
-  return `${rate.toFixed(1)} (${interval.low.toFixed(1)} to ${interval.high.toFixed(1)}), ${pages} pages`;
+  return `${rate.toFixed(1)} (${interval.low.toFixed(1)} to ${interval.high.toFixed(1)}), ${plural(pages, 'page')}`;
 }
 
 /** durationText writes milliseconds as people say them. */

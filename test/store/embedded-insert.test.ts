@@ -219,7 +219,7 @@ describe('the files of rows', () => {
   });
 });
 
-test('merges make way for reads and inserts', async () => {
+test('the engine is told that merges make way for reads and inserts', async () => {
   const nice = "SELECT value FROM system.server_settings WHERE name = 'os_threads_nice_value_merge_mutate'";
   const store = await openTestStore();
   expect(await rows(store, nice)).toEqual([{ value: '5' }]);
