@@ -1,5 +1,16 @@
 import type { Verdict } from '../core/index.ts';
-import { defineQuery, FACETS_OF_CALLS, num, type Store, text, time } from '../store/index.ts';
+import {
+  defineQuery,
+  FACETS_OF_CALLS,
+  FORGOTTEN_AFTER,
+  num,
+  SQL_QUARTER_CALL,
+  type Store,
+  sqlQuarterStart,
+  sqlRenewals,
+  text,
+  time,
+} from '../store/index.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -28,11 +39,11 @@ interface Judged {
   readonly firstSeen: number;
   readonly lastSeen: number;
   readonly amount: number;
-  /** What another alert said of it, where that had ended before it was used again, and this alert is about that use alone. */
+  /** What it was before it was used again, and this alert is about that use alone: spoken of by another alert, until that ended, or known until it was forgotten. */
   readonly before: Ended | null;
 }
 
-/** Ended is an earlier word about a value. Times are epoch milliseconds of event time. */
+/** Ended is an earlier word about a value, or an earlier habit. Times are epoch milliseconds of event time. */
 interface Ended {
   readonly verdict: Verdict;
   readonly from: number;
@@ -51,12 +62,27 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
   `SELECT met.owner AS owner, met.lineage AS lineage, met.facet AS facet, met.value AS value, met.first AS first, met.last AS last, met.made AS made,
      arrayExists(w -> first <= w.2 AND (first >= w.1 OR ({since:Int64} > 0 AND first >= fromUnixTimestamp64Milli({since:Int64}))), windows) AS met_in_windows,
      -- Spoken of before, and used again after that word had ended: it was first met again, and this alert may be about it.
-     said = 1 AND last > over AS used_again, earlier, earlier_from, earlier_amount, over
+     said = 1 AND last > over AS used_again, earlier, earlier_from, earlier_amount, over,
+     -- Forgotten, and used again: it was first met again then.
+     arrayLast(use -> arrayExists(w -> use.2 <= w.2 AND (use.3 >= w.1 OR ({since:Int64} > 0 AND use.3 >= fromUnixTimestamp64Milli({since:Int64}))), windows), renewals).1 AS forgotten
    FROM (
-     SELECT owner, lineage, facet, value, min(first_seen) AS first, max(last_seen) AS last, sum(calls) AS made
-     FROM rollup_facets
-     WHERE (owner, lineage) IN (SELECT owner, ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
-     GROUP BY owner, lineage, facet, value
+     SELECT owner, lineage, facet, value, first, last, made,
+       -- The quarter's beginning, and between which times use began anew in it.
+       arrayMap(quarter -> if(quarter = newest_quarter,
+           (${sqlQuarterStart('quarter')}, fromUnixTimestamp64Milli(newest_time), fromUnixTimestamp64Milli(newest_time)),
+           (${sqlQuarterStart('quarter')}, ${sqlQuarterStart('quarter')}, ${sqlQuarterStart('quarter + 1')})),
+         arrayFilter(quarter -> arrayCount(one -> one < quarter AND one > arrayMax(arrayFilter(use -> use < quarter, used_in)), active_in) >= ${FORGOTTEN_AFTER},
+           arrayPopFront(bitPositionsToArray(${sqlRenewals('used')})))) AS renewals
+     FROM (
+       SELECT *, bitPositionsToArray(used) AS used_in, bitPositionsToArray(groupBitOr(used) OVER (PARTITION BY owner, lineage, facet)) AS active_in, ${SQL_QUARTER_CALL}
+       FROM (
+         SELECT owner, lineage, facet, value, min(first_seen) AS first, max(last_seen) AS last, sum(calls) AS made,
+           groupBitOr(quarters) AS used, max(quarter_call) AS newest
+         FROM rollup_facets
+         WHERE (owner, lineage) IN (SELECT owner, ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
+         GROUP BY owner, lineage, facet, value
+       )
+     )
    ) AS met
    INNER JOIN (
      SELECT owner, ifNull(lineage, '') AS lineage,
@@ -74,22 +100,26 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
      WHERE (owner, lineage) IN (SELECT owner, ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
      GROUP BY owner, lineage, facet, value
    ) AS word ON word.owner = met.owner AND word.lineage = met.lineage AND word.facet = met.facet AND word.value = met.value
-   WHERE met_in_windows OR word.of_alert = {alert:String} OR (used_again AND arrayExists(w -> first <= w.2 AND last >= w.1, windows))
+   WHERE met_in_windows OR toUnixTimestamp64Milli(forgotten) > 0 OR word.of_alert = {alert:String} OR (used_again AND arrayExists(w -> first <= w.2 AND last >= w.1, windows))
    ORDER BY word.of_alert = {alert:String} DESC, first, facet, value
    LIMIT ${MAX_VALUES}`,
   (raw) => ({
     ...judgedOf(raw),
-    before:
-      num(raw.used_again) === 1 && num(raw.met_in_windows) === 0
-        ? {
-            verdict: text(raw.earlier) as Verdict,
-            from: time(raw.earlier_from),
-            amount: num(raw.earlier_amount),
-            endedAt: time(raw.over),
-          }
-        : null,
+    before: num(raw.met_in_windows) === 0 ? endedBefore(raw) : null,
   }),
 );
+
+function endedBefore(raw: Record<string, unknown>): Ended | null {
+  const spokenOf = num(raw.used_again) === 1;
+  const forgotten = time(raw.forgotten) - 1;
+  if (!spokenOf && forgotten <= 0) return null;
+  return {
+    verdict: spokenOf ? (text(raw.earlier) as Verdict) : 'expected',
+    from: time(raw.earlier_from),
+    amount: num(raw.earlier_amount),
+    endedAt: Math.max(spokenOf ? time(raw.over) : 0, forgotten),
+  };
+}
 
 /** When values were first used again after moments of their own, and how often since, from the calls that are still kept. */
 const usesSince = defineQuery<

@@ -1,4 +1,4 @@
-import { defineQuery, text } from '../store/index.ts';
+import { defineQuery, sqlRenewals, text } from '../store/index.ts';
 import { DAY_MS } from './baseline.ts';
 import { type Lineage, lineageKey } from './lineage.ts';
 import type { Facet } from './prior.ts';
@@ -19,6 +19,8 @@ export interface Bounds {
   /** Lineages that are younger, but took over from one that is known, by lineageKey. */
   readonly heirs: readonly string[];
   readonly rush: number;
+  /** Quarters in which use of a value may have begun anew so lately that it is news: when, the rollup of all that a lineage met does not tell. */
+  readonly quarters: readonly number[];
 }
 
 /**
@@ -26,20 +28,24 @@ export interface Bounds {
  * network or in number; one alone of the rest never pages. `isCandidate` says the same.
  */
 export const candidates = defineQuery<
-  Bounds & Record<string, unknown> & { from: number; to: number; receivedAt: number[] },
+  Omit<Bounds, 'quarters'> &
+    Record<string, unknown> & { quarters: number[]; from: number; to: number; receivedAt: number[] },
   Lineage
 >(
   'novelty_candidates',
-  `SELECT owner, lineage
+  `WITH arrayReduce('groupBitOr', arrayMap(quarter -> bitShiftLeft(toUInt64(1), quarter), {quarters:Array(UInt8)})) AS lately
+   SELECT owner, lineage
    FROM (
-     SELECT facet, owner, lineage, value, min(first_seen) AS met
+     SELECT facet, owner, lineage, value, min(first_seen) AS first, groupBitOr(quarters) AS used, ${sqlRenewals('used')} AS renewals,
+       -- The lowest is the very first use.
+       if(bitAnd(bitAnd(renewals, toUInt64(renewals - 1)), lately) != 0, fromUnixTimestamp64Milli({fresh:Int64}), first) AS met
      FROM rollup_facets
      WHERE (owner, lineage) IN (${TOUCHED})
      GROUP BY facet, owner, lineage, value
    )
    GROUP BY owner, lineage
    HAVING
-     ((min(met) < fromUnixTimestamp64Milli({knownBefore:Int64}) OR has({heirs:Array(String)}, concat(owner, '\\n', lineage))) AND (
+     ((min(first) < fromUnixTimestamp64Milli({knownBefore:Int64}) OR has({heirs:Array(String)}, concat(owner, '\\n', lineage))) AND (
        countIf(facet IN ('country', 'kind', 'client') AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
        OR (countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0 AND (
          countIf(facet = 'network' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
@@ -48,21 +54,29 @@ export const candidates = defineQuery<
   (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage) }),
 );
 
-/** Met is when a lineage met a value first, epoch milliseconds. */
+/** Met is when a lineage met a value first, epoch milliseconds, and the quarters in which its use may have begun anew. */
 export interface Met {
   readonly facet: Facet;
   readonly met: number;
+  readonly renewals: readonly number[];
+}
+
+/** mayBeRenewed tells whether use of a value may have begun anew in one of some quarters. */
+export function mayBeRenewed({ renewals }: Pick<Met, 'renewals'>, quarters: readonly number[]): boolean {
+  return renewals.length > 0 && renewals.some((quarter) => quarters.includes(quarter));
 }
 
 /** isCandidate says of one lineage, by what it met, whether the query of the candidates would name it. */
 export function isCandidate(
   lineage: Lineage,
   values: readonly Met[],
-  { fresh, knownBefore, heirs, rush }: Bounds,
+  { fresh, knownBefore, heirs, rush, quarters }: Bounds,
 ): boolean {
   let [places, networks, endpoints, lately, known] = [0, 0, 0, 0, false];
-  for (const { facet, met } of values) {
-    if (met < knownBefore) known = true;
+  for (const value of values) {
+    const { facet } = value;
+    if (value.met < knownBefore) known = true;
+    const met = mayBeRenewed(value, quarters) ? Math.max(fresh, value.met) : value.met;
     if (facet === 'endpoint' && met >= fresh - DAY_MS) lately++;
     if (met < fresh) continue;
     if (facet === 'endpoint') endpoints++;
@@ -81,5 +95,6 @@ export function widest(days: readonly Bounds[]): Bounds {
     knownBefore: Math.max(...days.map(({ knownBefore }) => knownBefore)),
     heirs: [...new Set(days.flatMap(({ heirs }) => heirs))],
     rush: Math.min(...days.map(({ rush }) => rush)),
+    quarters: [...new Set(days.flatMap(({ quarters }) => quarters))],
   };
 }

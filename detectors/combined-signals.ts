@@ -1,3 +1,4 @@
+import { plural } from '../core/index.ts';
 import { FACETS_OF_CALLS } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
 import { RUSH_ENDPOINTS } from './candidates.ts';
@@ -5,6 +6,7 @@ import { defineDetector, episodeOf, type Finding, type Params } from './contract
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineages } from './explain.ts';
 import { recalled } from './feedback.ts';
+import { forgottenSentence, lastUse, neverOrNotSince } from './forgetting.ts';
 import { type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import type { Facet } from './prior.ts';
 import { clientLook, combinedSurprise, type Look, lookAt, placeLook, weighEndpoint } from './signals.ts';
@@ -87,6 +89,7 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
     summary:
       `Within ${duration(Math.max(1000, at - from))} ${token} of ${facts.owner} was used ${listed(signals.map(phraseOf))}. ` +
       `Each alone may be chance (${signals.map(({ name, look }) => `${name} ${rounded(look.surprise)}`).join(', ')}); together they are a surprise of ${rounded(surprise)}.` +
+      forgottenSentence(signals.flatMap(({ look }) => look.values)) +
       recalled(signals.flatMap(({ look }) => look.values)) +
       baselineSentences(facts, baseline.learning),
     window: { from, to: at },
@@ -113,6 +116,7 @@ function judgeAt(facts: NoveltyFacts, params: Knobs, moments: readonly number[],
           first_seen: new Date(value.met).toISOString(),
           calls: value.calls,
           refused: value.failed,
+          ...lastUse(value),
           peers_before: value.peersBefore,
         })),
         MAX_EVIDENCE,
@@ -147,7 +151,7 @@ function signalsSql(facts: NoveltyFacts, signals: readonly Signal[], from: numbe
       `arraySlice(arraySort(groupArrayIf((met, value), facet = '${look.facet}')), ${facts.spoken ? 1 : 2})) AS of_${look.facet}`,
   );
   if (facts.spoken) {
-    // What people said decides what is new: then the calls of what was found are looked at, by name.
+    // What people said, or what was forgotten, decides what is new: then the calls of what was found are looked at, by name.
     const found = signals.flatMap(({ look }) =>
       look.values.map(({ value }) => `(${sqlText(look.facet)}, ${sqlText(value)})`),
     );
@@ -178,9 +182,12 @@ function titleOf({ name, look }: Signal): string {
 }
 
 function phraseOf({ name, look }: Signal): string {
-  if (name === 'place') return `from ${placeName(look)} where it has never been`;
-  if (name === 'client') return `with ${look.values.at(-1)?.value ?? ''}, a client that it never used`;
-  return `on ${look.values.length} endpoint${look.values.length === 1 ? '' : 's'} that it never called`;
+  const last = look.values.slice(-1);
+  if (name === 'place')
+    return `from ${placeName(look)} where it ${neverOrNotSince(last, 'has never been', 'has not been')}`;
+  if (name === 'client')
+    return `with ${last[0]?.value ?? ''}, a client that it ${neverOrNotSince(last, 'never used', 'had not used')}`;
+  return `on ${plural(look.values.length, 'endpoint')} that it ${neverOrNotSince(look.values, 'never called', 'had not called')}`;
 }
 
 function listed(parts: readonly string[]): string {

@@ -5,6 +5,7 @@ import { defineDetector, episodeOf, type Finding, type Params } from './contract
 import { exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineages } from './explain.ts';
 import { isExpected, recalled } from './feedback.ts';
+import { forgottenSentence, lastUse, neverOrNotSince, wasForgotten } from './forgetting.ts';
 import type { MetValue } from './met-facts.ts';
 import { type NoveltyFacts, noveltyFacts, tokenAt } from './novelty.ts';
 import { type Look, lookAt, weighEndpoint } from './signals.ts';
@@ -98,18 +99,20 @@ function judgeWalk(facts: NoveltyFacts, params: Knobs, index: number, terms: Ter
   const known = all.filter((value) => value.met <= at).length - values.length;
   const baseline = baselineOf(facts, at, values);
   const refused = values.filter((value) => value.firstStatus >= 400).length;
+  const forgotten = values.some(wasForgotten);
   const token = tokenAt(facts, at);
   return {
     anchor: `walk ${gradeOf(surprise, params)}`,
     began: walkStart(all, index),
     subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
-    title: `${token} called ${plural(values.length, 'endpoint')} it never touched before`,
+    title: `${token} called ${plural(values.length, 'endpoint')} it ${neverOrNotSince(values, 'never touched before', 'had not touched')}`,
     summary:
-      `${token} of ${facts.owner} called ${values.length} endpoints new to it within ${duration(at - from)}` +
+      `${token} of ${facts.owner} called ${values.length} endpoints ${forgotten ? 'new to it or long unused' : 'new to it'} within ${duration(at - from)}` +
       `${refused > 0 ? `, ${refused} of them refused or missing` : ''}. ` +
-      `${known === 0 ? 'Before, it had used none' : `In the ${duration(from - (all[0]?.met ?? from))} before it had used ${known}`}; ` +
+      `${known === 0 ? 'Before, it had used none' : `In the ${duration(from - (all[0]?.met ?? from))} before it had used ${known}${forgotten ? ' others' : ''}`}; ` +
       `in ${duration(windowMs)} it meets ${usual <= 0 ? 'none' : `at most ${usual}`}.` +
+      forgottenSentence(values) +
       recalled(values) +
       baselineSentences(facts, baseline.learning),
     window: { from, to: at },
@@ -176,6 +179,7 @@ function evidenceOf(values: readonly MetValue[], at: number) {
     first_seen: new Date(value.met).toISOString(),
     calls: value.calls,
     refused: value.failed,
+    ...lastUse(value),
     peers_before: value.peersBefore,
     peers_today: value.peersRecent.filter((met) => met <= at).length,
     others: value.fleetBefore,
@@ -184,7 +188,7 @@ function evidenceOf(values: readonly MetValue[], at: number) {
 }
 
 function walkSql(facts: NoveltyFacts, values: readonly MetValue[], from: number, to: number): string {
-  // What people said decides what is new: then the calls of what was found are counted, by name.
+  // What people said, or what was forgotten, decides what is new: then the calls of what was found are counted, by name.
   const met = facts.spoken
     ? `SELECT endpoint, min(time) AS met, argMin(status, time) AS status, uniqExact(id) AS calls FROM events ` +
       `WHERE ${sqlLineages(facts)} AND endpoint IN (${values.map(({ value }) => sqlText(value)).join(', ')}) ` +
@@ -213,7 +217,7 @@ export const endpointSpread = defineDetector<NoveltyFacts, keyof typeof PARAMS>(
     'The first token to adopt a large release of endpoints that other owners use already looks like a walk until its peers follow.',
     'A walk from the token’s own network, with its own client, over endpoints that nobody else calls weighs little as long as every call works: six such endpoints of a token with three are nothing.',
     'Refused calls to endpoints that the token knows are no signal, however many: 600 answered with 403 in ten minutes are nothing.',
-    'Rates fade, values do not: an endpoint last called over a year ago is still known.',
+    'An endpoint is forgotten by the calendar quarter: what was not called for 12 to 15 months may be known still.',
   ],
   params: PARAMS,
   facts: noveltyFacts,

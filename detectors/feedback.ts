@@ -2,7 +2,7 @@ import type { Verdict } from '../core/index.ts';
 import { defineQuery, FACETS_OF_CALLS, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import { once, type Reads, type Scope } from './contract.ts';
-import { grouped, type Lineage, lineageKey } from './lineage.ts';
+import { grouped, type Lineage, lineageKey, sliced } from './lineage.ts';
 import type { Activity } from './succession.ts';
 
 /** Word is what a person said of one value that a lineage met, or of one burst of an owner's churn. Times are epoch milliseconds, event time. */
@@ -31,7 +31,7 @@ export interface Said {
   readonly until: number | null;
 }
 
-/** UsedAgain is the first use of a value after the word about it had ended. */
+/** UsedAgain is the first use of a value after it had lapsed: after the word about it had ended, or after it was forgotten. */
 export interface UsedAgain {
   readonly met: number;
   readonly firstStatus: number;
@@ -108,7 +108,7 @@ function feedbackOf(all: readonly Word[]): Feedback {
 }
 
 /** Valued is one value of one facet of one lineage. */
-interface Valued extends Lineage {
+export interface Valued extends Lineage {
   readonly facet: string;
   readonly value: string;
 }
@@ -150,11 +150,11 @@ const firstUses = defineQuery<
     from: number;
     to: number;
   },
-  UsedAgain & Valued
+  UsedAgain & Lapsed
 >(
   'feedback_first_uses',
-  `SELECT over.facet AS facet, over.owner AS owner, over.lineage AS lineage, over.value AS value, toUnixTimestamp64Milli(min(call.time)) AS met,
-     argMin(call.status, call.time) AS first_status
+  `SELECT over.facet AS facet, over.owner AS owner, over.lineage AS lineage, over.value AS value, over.ended AS ended,
+     toUnixTimestamp64Milli(min(call.time)) AS met, argMin(call.status, call.time) AS first_status
    FROM (
      SELECT pair.1 AS facet, pair.2 AS owner, pair.3 AS lineage, pair.4 AS value, pair.5 AS ended
      FROM (SELECT arrayJoin(arrayZip({facets:Array(String)}, {owners:Array(String)}, {lineages:Array(String)}, {values:Array(String)}, {ends:Array(Int64)})) AS pair)
@@ -168,8 +168,8 @@ const firstUses = defineQuery<
      ARRAY JOIN ${FACETS_OF_CALLS} AS met
    ) AS call ON call.facet = over.facet AND call.owner = over.owner AND call.lineage = over.lineage AND call.value = over.value
    WHERE toUnixTimestamp64Milli(call.time) > over.ended
-   GROUP BY over.facet, over.owner, over.lineage, over.value`,
-  (raw) => ({ ...valuedOf(raw), met: num(raw.met), firstStatus: num(raw.first_status) }),
+   GROUP BY over.facet, over.owner, over.lineage, over.value, over.ended`,
+  (raw) => ({ ...valuedOf(raw), ended: num(raw.ended), met: num(raw.met), firstStatus: num(raw.first_status) }),
 );
 
 /** Values whose first use is looked up in one query. */
@@ -197,26 +197,33 @@ export async function usedAgain(
     });
     const used = last.flatMap((use) => {
       const word = unknown.get(valueKey(use));
-      return word !== undefined && use.last > (wordEnd(word) ?? to) ? [word] : [];
+      const ended = word === undefined ? null : wordEnd(word);
+      return ended !== null && use.last > ended ? [{ ...use, ended }] : [];
     });
-    for (let i = 0; i < used.length; i += SLICE_VALUES)
-      for (const use of await askFirstUses(reads, used.slice(i, i + SLICE_VALUES), to))
-        feedback.again.set(valueKey(use), use);
+    for (const { met, firstStatus, ...use } of await firstUsesAfter(reads, used, to))
+      feedback.again.set(valueKey(use), { met, firstStatus });
   }
   return new Map([...feedback.again].filter(([, use]) => use.met < to));
 }
 
-function askFirstUses(reads: Reads, used: readonly Word[], to: number) {
-  const ends = used.map((word) => wordEnd(word) ?? to);
-  return reads.read(firstUses, {
-    facets: used.map((word) => word.facet),
-    owners: used.map((word) => word.owner),
-    lineages: used.map((word) => word.lineage),
-    values: used.map((word) => word.value),
-    ends,
-    from: Math.min(...ends),
-    to,
-  });
+/** Lapsed is a value that is news again when it is used after `ended`, epoch milliseconds. */
+export interface Lapsed extends Valued {
+  readonly ended: number;
+}
+
+/** firstUsesAfter looks up in the events when values were used first after they had lapsed, before `to` (epoch milliseconds); those that were not are left out. */
+export function firstUsesAfter(reads: Reads, lapsed: readonly Lapsed[], to: number): Promise<(UsedAgain & Lapsed)[]> {
+  const ask = (slice: readonly Lapsed[]) =>
+    reads.read(firstUses, {
+      facets: slice.map(({ facet }) => facet),
+      owners: slice.map(({ owner }) => owner),
+      lineages: slice.map(({ lineage }) => lineage),
+      values: slice.map(({ value }) => value),
+      ends: slice.map(({ ended }) => ended),
+      from: slice.reduce((earliest, { ended }) => Math.min(earliest, ended), to),
+      to,
+    });
+  return sliced(lapsed, ask, SLICE_VALUES);
 }
 
 /** Spoken is the part of a met value that a word changes. */

@@ -4,6 +4,7 @@ import { type Day, defineDetector, type Finding, once, type Params, type Reads, 
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
 import { baselineOf, baselineSentences, bothEnds, intervalOf, sqlLineage } from './explain.ts';
 import { recalled } from './feedback.ts';
+import { lastUse, neverOrNotSince, wasForgotten } from './forgetting.ts';
 import { isSame, type Lineage, lineageKey } from './lineage.ts';
 import { type MetValue, metFacts, type OwnValue } from './met-facts.ts';
 import { moves } from './moves.ts';
@@ -208,19 +209,21 @@ function judgePlace(
   const through = calls[0]?.networkKind ?? '';
   const history = value.met - (facts.activeHours[0] ?? value.met);
   const baseline = baselineOf(facts, at, look.values);
+  const forgotten = wasForgotten(value);
   return {
-    anchor: `${facet} ${value.value}${value.said?.again ? ` after ${value.said.until}` : ''} ${gradeOf(surprise, params)}`,
+    anchor: `${facet} ${value.value}${value.said?.again ? ` after ${value.said.until}` : ''}${forgotten ? ` since quarter ${value.lastUsed}` : ''} ${gradeOf(surprise, params)}`,
     subject: { token, lineage: facts.lineage, owner: facts.owner },
     severity,
-    title: `${token} was used from ${place}, where it has never been`,
+    title: `${token} was used from ${place}, where it ${neverOrNotSince([value], 'has never been', 'has not been')}`,
     summary:
       `${token} of ${facts.owner} was used from ${place}${calls[0] ? ` (${calls[0].ip})` : ''}` +
       `${facet === 'country' && (through === 'vpn' || through === 'relay') ? ` through ${kindName(through)}` : ''}` +
       `${twoPlaces ? ` and ${duration(homeAfter - value.met)} later from ${facet === 'kind' ? 'a kind of network' : 'a country'} it knows` : ''}. ` +
-      `In ${duration(history)} and ${plural(past.calls, 'call')} it was only seen in ${before
+      `In ${duration(history)} and ${plural(past.calls, 'call')} it was ${forgotten ? 'otherwise ' : ''}only seen in ${before
         .map((other) => nameOf(other.value))
         .slice(0, 5)
         .join(', ')}${before.length > 5 ? ` and ${before.length - 5} more` : ''}.` +
+      (forgotten ? ` It was last there in ${lastUse(value).last_used}.` : '') +
       (count > 1
         ? ` It made ${count} calls from there within ${duration(at - value.met)}; ${rounded(callsPerHour)} an hour are usual.`
         : '') +
@@ -242,6 +245,7 @@ function judgePlace(
       unexplained: rounded(look.unexplained),
       calls_per_hour: rounded(callsPerHour),
       calls: intervalOf(hours, callRate),
+      ...lastUse(value),
       owner_tokens_there_before: value.peersBefore,
       others_moving_along: moving.filter((time) => time <= at).length,
       ...baseline,
@@ -331,7 +335,7 @@ export const geoNovelty = defineDetector<GeoFacts, keyof typeof PARAMS>({
   knownGaps: [
     'A thief in a country where the token is at home, in a kind of network that it uses, is not seen here.',
     'Addresses that no database places (private, reserved) have no country.',
-    'Rates fade, values do not: a country last used from over a year ago is still known.',
+    'A country is forgotten by the calendar quarter: what was not used for 12 to 15 months may be known still. Others who come back to one after over a year have known it; they are not coming along.',
     'Several tokens of one owner that are stolen at once and used from the same new country explain each other, as in a failover: each weighs 0.35 for every other one.',
   ],
   params: PARAMS,

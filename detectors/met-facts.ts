@@ -1,13 +1,14 @@
-import { defineQuery, num, text } from '../store/index.ts';
+import { defineQuery, FORGOTTEN_AFTER, num, quarterOf, sqlRenewals, text } from '../store/index.ts';
 import { DAY_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
-import { type Bounds, candidates, isCandidate, RUSH_ENDPOINTS, widest } from './candidates.ts';
+import { type Bounds, candidates, isCandidate, type Met, mayBeRenewed, RUSH_ENDPOINTS, widest } from './candidates.ts';
 import { type Day, type Reads, remembered, type Scope, together } from './contract.ts';
 import { feedbackFor, type Said, type UsedAgain, usedAgain, valueKey, valuesAsSaid } from './feedback.ts';
+import { type Chain, memoryOf, renewalQuarters } from './forgetting.ts';
 import { askedOf, grouped, type Lineage, type LineageNames, lineageKey, unique } from './lineage.ts';
 import { FACETS, type Facet, fleetOf } from './prior.ts';
 import { inheritValues, predecessorsOf, type Successions } from './succession.ts';
 
-/** MetValue is one value that a lineage met. `met` is its first meeting, epoch milliseconds. */
+/** MetValue is one value that a lineage met. `met` is its first meeting, epoch milliseconds; of what was forgotten the first since. */
 export interface MetValue {
   readonly value: string;
   readonly met: number;
@@ -16,6 +17,8 @@ export interface MetValue {
   readonly failed: number;
   /** Status of the very first call, 0 when unknown. */
   readonly firstStatus: number;
+  /** The quarter, as `quarterOf` counts them, in which it was used last before it was forgotten; absent: it was not. */
+  readonly lastUsed?: number;
   /** Other lineages of the owner that met it more than a day before, */
   readonly peersBefore: number;
   /** and when those of the last day met it, sorted: a release or a failover shows here. */
@@ -44,10 +47,10 @@ export interface MetFacts {
   readonly values: Readonly<Record<Facet, readonly OwnValue[]>>;
 }
 
-const metValues = defineQuery<LineageNames, OwnValue & Lineage>(
+const metValues = defineQuery<LineageNames, StoredValue>(
   'novelty_met_values',
   `SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(failed) AS failed,
-     min(first_call) % 65536 AS first_status
+     min(first_call) % 65536 AS first_status, groupBitOr(quarters) AS used, arrayPopFront(bitPositionsToArray(${sqlRenewals('used')})) AS renewals
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
    GROUP BY facet, owner, lineage, value
@@ -61,6 +64,7 @@ const metValues = defineQuery<LineageNames, OwnValue & Lineage>(
     calls: num(raw.calls),
     failed: num(raw.failed),
     firstStatus: num(raw.first_status),
+    renewals: (raw.renewals as unknown[]).map(num),
     ...NOBODY,
   }),
 );
@@ -100,33 +104,62 @@ export const metFacts = together(async (reads, stretch): Promise<MetFacts[][]> =
   const known = new Set(touched.map(lineageKey));
   const more = unique(spoken.flatMap(({ recalled }) => recalled)).filter((one) => !known.has(lineageKey(one)));
   for (const [key, values] of await lookUp(more)) met.set(key, values);
-  const byFacet = remembered(facetsOf);
-  return days.map(({ day, successions, bounds }, i) => {
-    const { again, recalled } = spoken[i] as (typeof spoken)[number];
-    const spokenOf = new Set(recalled.map(lineageKey));
-    const storedOf = (one: Lineage) => met.get(lineageKey(one)) ?? [];
-    const asSaid = (one: Lineage) => valuesAsSaid(storedOf(one), feedback.ofLineage.get(lineageKey(one)) ?? [], again);
+  const storedOf = (one: Lineage) => met.get(lineageKey(one)) ?? [];
+  const wanted = days.map(({ successions, bounds }, i) => {
+    const spokenOf = new Set(spoken[i]?.recalled.map(lineageKey));
     // Those that are named met something new: most are candidates, and what they met tells without another question.
     const isWanted = (one: Lineage) =>
       spokenOf.has(lineageKey(one)) || (known.has(lineageKey(one)) && isCandidate(one, storedOf(one), bounds));
-    return [...touched, ...more].filter(isWanted).map(({ owner, lineage }) => {
-      const past = pastOf(successions, { owner, lineage });
+    return [...touched, ...more].filter(isWanted).map((one) => {
+      const chain: Chain = [one, ...pastOf(successions, one)];
+      const renewed = storedOf(one).some((value) => mayBeRenewed(value, bounds.quarters));
+      return { one, chain, renewed, isNews: !renewed || spokenOf.has(lineageKey(one)) };
+    });
+  });
+  const forgetful = wanted.flatMap((ofDay, i) => {
+    const { quarters } = (days[i] as (typeof days)[number]).bounds;
+    return ofDay
+      .filter(({ chain, renewed }) => renewed || (chain.length > 1 && isOld(chain.flatMap(storedOf), quarters)))
+      .map(({ chain }) => chain);
+  });
+  const memory = await memoryOf(reads, stretch, forgetful);
+  const byFacet = remembered(facetsOf);
+  return days.map(({ day, bounds }, i) => {
+    const again = spoken[i]?.again ?? new Map<string, UsedAgain>();
+    const asSaid = (one: Lineage) => valuesAsSaid(storedOf(one), feedback.ofLineage.get(lineageKey(one)) ?? [], again);
+    return (wanted[i] ?? []).flatMap(({ one, chain, isNews }) => {
+      const past = chain.slice(1);
       // What a predecessor did later in the day was not known when the day began.
-      const values = inheritValues(asSaid({ owner, lineage }), past.flatMap(asSaid), startOf(day));
-      return { owner, lineage, inheritedFrom: past.map((one) => one.lineage), values: byFacet(values) };
+      const stored = inheritValues(asSaid(one), past.flatMap(asSaid), startOf(day));
+      const values = memory.asRemembered(day, chain, stored);
+      // Now it is known when use began anew.
+      if (!isNews && !isCandidate(one, values.map(withoutRenewals), bounds)) return [];
+      const inheritedFrom = past.map(({ lineage }) => lineage);
+      return { owner: one.owner, lineage: one.lineage, inheritedFrom, values: byFacet(values) };
     });
   });
 });
+
+/** isOld tells whether anything was met so long before some quarters that it may be forgotten in them. */
+function isOld(values: readonly StoredValue[], quarters: readonly number[]): boolean {
+  const first = values.reduce((earliest, { met }) => Math.min(earliest, met), Number.POSITIVE_INFINITY);
+  return Number.isFinite(first) && quarterOf(first) + FORGOTTEN_AFTER < Math.max(...quarters);
+}
+
+function withoutRenewals({ facet, met }: OwnValue): Met {
+  return { facet, met, renewals: [] };
+}
 
 /** startOf is when the UTC day began, epoch milliseconds. */
 export function startOf(day: Day): number {
   return Math.floor(day.within.from / DAY_MS) * DAY_MS;
 }
 
-function boundsOf({ within }: Day, successions: Successions): Bounds {
+function boundsOf(day: Day, successions: Successions): Bounds {
+  const { within } = day;
   const knownBefore = within.to - KNOWN_AFTER_MS;
   const heirs = [...successions.values()].filter(({ since }) => since >= knownBefore).map(lineageKey);
-  return { fresh: within.from - OPEN_MS, knownBefore, heirs, rush: RUSH_ENDPOINTS };
+  return { fresh: within.from - OPEN_MS, knownBefore, heirs, rush: RUSH_ENDPOINTS, quarters: renewalQuarters(day) };
 }
 
 /** touchedBy are the lineages that the batches name, or those that the store knows to be candidates. */
@@ -141,7 +174,7 @@ function pastOf(successions: Successions, one: Lineage): Lineage[] {
   return predecessorsOf(successions, one).map((lineage) => ({ owner: one.owner, lineage }));
 }
 
-type StoredValue = OwnValue & Lineage;
+type StoredValue = OwnValue & Lineage & Pick<Met, 'renewals'>;
 
 /** readMet reads what lineages met, by lineageKey. */
 async function readMet(reads: Reads, of: readonly Lineage[]): Promise<Map<string, StoredValue[]>> {

@@ -2,6 +2,7 @@ import { defineQuery, num, text } from '../store/index.ts';
 import { countUntil, DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import { type Day, once, type Reads, type Stretch } from './contract.ts';
 import { activityAsSaid, type Feedback, feedbackFor } from './feedback.ts';
+import { wasForgotten } from './forgetting.ts';
 import { askedOf, grouped, type Lineage, type LineageNames, lineageKey, sliced } from './lineage.ts';
 import { type MetFacts, type MetValue, metFacts, type OwnValue, startOf } from './met-facts.ts';
 import { askPeers, type FreshValue, freshKey, type Peers } from './peers.ts';
@@ -27,7 +28,7 @@ export interface NoveltyFacts {
   readonly priors: Readonly<Record<Facet, Prior>>;
   /** Lineages whose habits count as its own, the nearest first: it took over from them undeclared, as was inferred when the day began. */
   readonly inheritedFrom: readonly string[];
-  /** People said something of what it met: what it met first is not all that is new. */
+  /** People said something of what it met, or it was forgotten and met again: what it met first is not all that is new. */
   readonly spoken?: boolean;
 }
 
@@ -161,7 +162,9 @@ export const noveltyFacts = once(async (reads: Reads, day: Day): Promise<Novelty
       fleetPeers: fleet.lineages,
       priors: fleet.priors,
       inheritedFrom,
-      spoken: [...itself].some((one) => feedback.ofLineage.has(lineageKey({ owner, lineage: one }))),
+      spoken:
+        [...itself].some((one) => feedback.ofLineage.has(lineageKey({ owner, lineage: one }))) ||
+        FACETS.some((facet) => values[facet].some(wasForgotten)),
     };
   });
 });

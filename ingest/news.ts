@@ -1,11 +1,27 @@
 import type { Subject } from '../queues/index.ts';
-import { defineQuery, num, type Store, text, type UsageRow } from '../store/index.ts';
+import {
+  defineQuery,
+  FORGOTTEN_AFTER,
+  num,
+  quarterOf,
+  quarterStart,
+  type Store,
+  sqlQuarter,
+  text,
+  type UsageRow,
+} from '../store/index.ts';
 
 /** Subjects that a batch names at most: one that touches more is looked at by asking the store. */
 const MAX_SUBJECTS = 1_000;
 
 /** Values of all subjects that are remembered at most, some 50 bytes each; past it the memory starts anew. */
 const MAX_VALUES = 4_000_000;
+
+/** Quarters that are told apart: the number of a value and the quarter of its last use are one small integer. */
+const QUARTERS = 128;
+
+/** Quarters of last uses in the order in which they are tried: mostly it was this one; a call that comes late may be of the one before. */
+const TRIED = [0, ...Array.from({ length: FORGOTTEN_AFTER }, (_, i) => -1 - i), 1];
 
 /** Values that are read from the store at once. */
 const SLICE_VALUES = 200_000;
@@ -25,7 +41,8 @@ export interface Note {
 /**
  * News knows what each subject has been seen with, so that the detectors need not ask the store about every batch who met
  * something new: in steady state hardly anybody does. It is a memory of one process: what it has not seen itself counts as new,
- * which costs a look and never a finding.
+ * which costs a look and never a finding. So does what a subject last used more than FORGOTTEN_AFTER quarters before, by event
+ * time: the detectors may have forgotten it.
  */
 export interface News {
   note(): Note;
@@ -55,6 +72,7 @@ interface Stay {
 
 interface Known {
   readonly subject: Subject;
+  /** Numbers of values, each with the quarter in which it was used last. */
   readonly values: Set<number>;
   /** Places that it came to lately, as far as this process knows. */
   stays: Stay[];
@@ -116,14 +134,21 @@ const valuesSize = defineQuery<Record<string, never>, number>(
   (raw) => num(raw.values),
 );
 
+/**
+ * What was met before a moment, and when it was last used as far as is known: by its last use, or where that is later than the moment
+ * by the newest quarter before. Where there is none, its first use counts.
+ */
 const knownValues = defineQuery<
-  { slices: number; slice: number; before: number },
-  { owner: string; lineage: string; lastMet: number; values: [string, string][] }
+  { slices: number; slice: number; before: number; quarter: number },
+  { owner: string; lineage: string; lastMet: number; values: [facet: string, value: string, quarter: number][] }
 >(
   'news_known_values',
-  `SELECT owner, lineage, toUnixTimestamp64Milli(max(met)) AS last_met, groupArray((toString(facet), toString(value))) AS values
+  `SELECT owner, lineage, toUnixTimestamp64Milli(max(met)) AS last_met, groupArray((toString(facet), toString(value), quarter)) AS values
    FROM (
-     SELECT owner, lineage, facet, value, min(first_seen) AS met
+     SELECT owner, lineage, facet, value, min(first_seen) AS met, max(last_seen) AS last,
+       bitPositionsToArray(bitAnd(groupBitOr(quarters), bitShiftLeft(toUInt64(1), {quarter:UInt8}) - 1)) AS earlier,
+       if(last < fromUnixTimestamp64Milli({before:Int64}), last, met) AS used,
+       greatest(toInt64(if(empty(earlier), 0, earlier[-1])), ${sqlQuarter('used')}) AS quarter
      FROM rollup_facets
      WHERE cityHash64(lineage) % {slices:UInt32} = {slice:UInt32}
      GROUP BY owner, lineage, facet, value
@@ -134,9 +159,14 @@ const knownValues = defineQuery<
     owner: text(raw.owner),
     lineage: text(raw.lineage),
     lastMet: num(raw.last_met),
-    values: raw.values as [string, string][],
+    values: (raw.values as [string, string, unknown][]).map(([facet, value, quarter]) => [facet, value, num(quarter)]),
   }),
 );
+
+/** memorable is a quarter as it is remembered: with room for those before and after it that are tried. */
+function memorable(quarter: number): number {
+  return Math.min(quarter + FORGOTTEN_AFTER, QUARTERS - 2);
+}
 
 /** createNews makes an empty memory. */
 export function createNews(): News {
@@ -167,8 +197,8 @@ export function createNews(): News {
     return known;
   }
 
-  /** meet remembers a value and tells whether it is new to the subject. */
-  function meet(known: Known, facet: number, value: string): boolean {
+  /** meet remembers that a value was used in a quarter, and tells whether it is new to the subject. */
+  function meet(known: Known, facet: number, value: string, quarter: number): boolean {
     if (value === '') return false;
     const values = numbers[facet] as Map<string, number>;
     let number = values.get(value);
@@ -176,21 +206,44 @@ export function createNews(): News {
       number = next++;
       values.set(value, number);
     }
-    if (known.values.has(number)) return false;
-    known.values.add(number);
+    const now = number * QUARTERS + quarter;
+    for (const away of TRIED) {
+      if (!known.values.has(now + away)) continue;
+      if (away < 0) {
+        known.values.delete(now + away);
+        known.values.add(now);
+      }
+      return false;
+    }
+    known.values.add(now);
     size++;
     return true;
   }
 
+  /** The quarter of the last call: most are of one. */
+  let current = { from: 0, to: 0, quarter: 0 };
+  function quarterAt(time: number): number {
+    if (time < current.from || time >= current.to) {
+      const quarter = quarterOf(time);
+      current = {
+        from: quarter === 0 ? Number.NEGATIVE_INFINITY : quarterStart(quarter),
+        to: quarterStart(quarter + 1),
+        quarter,
+      };
+    }
+    return memorable(current.quarter);
+  }
+
   function newsOf(known: Known, row: UsageRow): 'none' | 'met' | 'arrived' {
-    const endpoint = meet(known, 0, row.endpoint);
+    const quarter = quarterAt(row.time);
+    const endpoint = meet(known, 0, row.endpoint, quarter);
     // Who failed to authenticate was not the token: its place and client are not met.
     if (row.status === 401) return metLast(known, row, endpoint);
     const places = placesOf(row);
-    const country = meet(known, 1, places.country);
-    const network = meet(known, 2, row.networkKind === 'egress' ? 'egress' : networkOf(row.asn, row.ip));
-    const kind = meet(known, 3, places.kind);
-    const client = meet(known, 4, clientOf(row.userAgent));
+    const country = meet(known, 1, places.country, quarter);
+    const network = meet(known, 2, row.networkKind === 'egress' ? 'egress' : networkOf(row.asn, row.ip), quarter);
+    const kind = meet(known, 3, places.kind, quarter);
+    const client = meet(known, 4, clientOf(row.userAgent), quarter);
     if (country) known.stays.push({ place: 'country', value: places.country, at: row.time, left: false });
     if (kind) known.stays.push({ place: 'kind', value: places.kind, at: row.time, left: false });
     if (country || kind) {
@@ -233,11 +286,13 @@ export function createNews(): News {
     async warm(store, before, signal) {
       const [rows = 0] = await store.read(valuesSize, {});
       const slices = Math.max(1, Math.ceil(rows / SLICE_VALUES));
+      const until = { before, quarter: Math.min(quarterOf(before), 63) };
       for (let slice = 0; slice < slices && size < MAX_VALUES && !signal.aborted; slice++) {
-        for (const { owner, lineage, lastMet, values } of await store.read(knownValues, { slices, slice, before })) {
+        for (const { owner, lineage, lastMet, values } of await store.read(knownValues, { slices, slice, ...until })) {
           const known = knownOf(owner, lineage);
           known.lastMet = Math.max(known.lastMet, lastMet);
-          for (const [facet, value] of values) meet(known, FACETS.indexOf(facet as (typeof FACETS)[number]), value);
+          for (const [facet, value, quarter] of values)
+            meet(known, FACETS.indexOf(facet as (typeof FACETS)[number]), value, memorable(quarter));
         }
       }
     },

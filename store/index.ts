@@ -11,6 +11,16 @@ export { SqlError } from './analyst.ts';
 export type { AnalyseOptions, AnalystResult, LineStore, Query, Rows, Store, TableName } from './contract.ts';
 export { encodeLifecycle, encodeRejected, encodeUsage } from './encode.ts';
 export { FACETS_OF_CALLS } from './facets.ts';
+export {
+  FORGOTTEN_AFTER,
+  quarterName,
+  quarterOf,
+  quarterStart,
+  SQL_QUARTER_CALL,
+  sqlQuarter,
+  sqlQuarterStart,
+  sqlRenewals,
+} from './quarters.ts';
 export { defineQuery, list, num, text, time } from './query.ts';
 export { EVENT_COLUMNS, type LifecycleRow, type RejectedRow, type UsageRow } from './rows.ts';
 

@@ -153,6 +153,25 @@ describe('what a batch says about its subjects', () => {
     expect(told(news, call({ time: AT + 6 }))).toHaveLength(0);
   });
 
+  test('what was not used for over a year is news when it is used again: it may be forgotten', () => {
+    const news = createNews();
+    const quarter = (start: string, add = 0) => Date.parse(`${start}T00:00:00Z`) + add;
+    told(news, call({ time: quarter('2025-07-01') }), call({ time: quarter('2025-07-02'), country: 'BR' }));
+    // The endpoint and the network are used all the time, the country at home is not.
+    for (const start of ['2025-10-01', '2026-01-01', '2026-04-01', '2026-07-01'])
+      expect(told(news, call({ time: quarter(start), country: 'BR' }))).toEqual([]);
+    const size = news.size();
+    expect(told(news, call({ time: quarter('2026-10-01', -1) }))).toEqual([]);
+    expect(told(news, call({ time: quarter('2026-10-02'), country: 'BR' }))).toEqual([]);
+    expect(told(news, call({ time: quarter('2027-10-01', -1) }))).toEqual([]);
+    // Late by a moment, when the next quarter has begun.
+    expect(told(news, call({ time: quarter('2027-10-02') }))).toEqual([]);
+    expect(told(news, call({ time: quarter('2027-10-01', -1) }))).toEqual([]);
+    expect(news.size()).toBe(size);
+    expect(told(news, call({ time: quarter('2028-01-03'), country: 'BR' }))).toHaveLength(1);
+    expect(told(news, call({ time: quarter('2028-01-04'), country: 'BR' }))).toEqual([]);
+  });
+
   test('subjects that are too many to name are not named', () => {
     const note = createNews().note();
     for (let i = 0; i < 1_001; i++) note.see(call({ lineage: `tok_${i}` }));
@@ -195,8 +214,34 @@ describe('after a restart', () => {
     const cold = createNews();
     await cold.warm(store, AT, new AbortController().signal);
     expect(cold.size()).toBe(0);
+    // To the detectors' memory of a year nothing is known that was used so long ago.
+    const afterYears = news.note();
+    for (const one of rows.slice(0, 50)) afterYears.see({ ...one, time: AT + 16 * 30 * 24 * HOUR_MS });
+    expect(afterYears.news()?.length).toBeGreaterThan(3);
     const other = news.note();
     other.see(call({ time: AT + 1, country: 'JP' }));
     expect(other.news()).toHaveLength(1);
+  });
+
+  test('what was used again within the last hours after more than a year is news still: nobody may have judged it', async () => {
+    const year = 366 * 24 * HOUR_MS;
+    const uses: Readonly<Record<string, readonly number[]>> = {
+      // As in every quarter since.
+      constant: [0, 1, 2, 3, 4, 5].map((quarter) => AT - (quarter * year) / 4),
+      // Once long ago, and again: some hours ago, or just now.
+      before: [AT - 1.5 * year, AT - 5 * HOUR_MS],
+      again: [AT - 1.5 * year, AT - HOUR_MS],
+      // For the first time this quarter, and since.
+      young: [AT - 20 * 24 * HOUR_MS, AT - HOUR_MS],
+    };
+    const calls = Object.entries(uses).flatMap(([name, times]) =>
+      times.map((time) => call({ time, id: `${name} ${time}`, lineage: `tok_${name}` })),
+    );
+    await store.insert('events', calls.map(encodeUsage), 'uses');
+    const news = createNews();
+    await news.warm(store, AT - 2 * HOUR_MS, new AbortController().signal);
+    const note = news.note();
+    for (const name of Object.keys(uses)) note.see(call({ time: AT + 1, lineage: `tok_${name}` }));
+    expect(note.news()).toEqual([['acme', 'tok_again']]);
   });
 });
