@@ -1,6 +1,6 @@
 -- What each lineage has met, per facet (endpoint, country, network, kind of network, client): the baseline of every novelty detector. Keyed by owner
 -- first, so that peers of one owner stand together; the projection finds whoever met a value. Parts are merged sooner than elsewhere: rows of one
--- value become one, and every read is shorter. What was unused for over a year is forgotten and met anew (docs/decisions/013): that is what the two
+-- value become one, and every read is shorter. What was unused for over a year is forgotten and met anew (docs/decisions/004): that is what the two
 -- columns of quarters are for. Quarters are counted from 2020 on; before it all is the first one, after 2035 none.
 CREATE TABLE IF NOT EXISTS rollup_facets
 (

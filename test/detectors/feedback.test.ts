@@ -191,6 +191,63 @@ describe('a value that is found malicious after it was used honestly', () => {
   });
 });
 
+describe('a value that was forgotten and used again', () => {
+  const NOW = Date.UTC(2026, 9, 12, 12);
+  const LONG_AGO = Date.UTC(2025, 7, 11);
+  let store: Store;
+  const usage = (lineage: string, country: string, times: readonly number[]) =>
+    times.map((time) =>
+      encodeUsage({
+        ...{ time, receivedAt: time, id: `${country} ${time}`, token: lineage, lineage, owner: 'acme' },
+        ...{ endpoint: 'GET /v1', method: 'GET', status: 200, ip: '', country, asn: 0, networkKind: '' },
+        ...{ latitude: 0, longitude: 0, accuracyKm: 0, userAgent: '', bytes: 1, durationMs: 1, requestId: '' },
+        ...{ attributes: '', source: 'native' },
+      }),
+    );
+  const found = (lineage: string): Detection => ({
+    ...{ id: `det_${lineage}`, detector: 'geo-novelty', subject: { token: lineage, lineage, owner: 'acme' } },
+    ...{ severity: 'high', title: '', summary: '', window: { from: NOW, to: NOW + HOUR }, observed: {}, expected: {} },
+    ...{ surprise: 5, state: 'known', evidence: [], sql: '' },
+  });
+  const wordsOf = async (lineage: string) => {
+    const { ofLineage } = await feedbackFor(store, scopeOf([], 0));
+    return ofLineage.get(`acme\n${lineage}`) ?? [];
+  };
+  const weekly = (from: number, to: number) =>
+    Array.from({ length: Math.ceil((to - from) / (7 * DAY)) }, (_, i) => from + i * 7 * DAY);
+  beforeAll(async () => {
+    store = await openTestStore();
+    for (const lineage of ['tok_1', 'tok_2', 'tok_3']) {
+      // At home every week, abroad long ago and again now; the third one slept since.
+      const home = lineage === 'tok_3' ? LONG_AGO : NOW;
+      await store.insert('events', usage(lineage, 'DE', weekly(LONG_AGO - 60 * DAY, home)), `${lineage} home`);
+      const abroad = [LONG_AGO - 9 * DAY, LONG_AGO, NOW, NOW + MINUTE, NOW + HOUR];
+      await store.insert('events', usage(lineage, 'BR', abroad), `${lineage} abroad`);
+    }
+    await taught(store, 'al_1', [found('tok_1')], { verdict: 'malicious' }, NOW + 2 * HOUR);
+    await taught(store, 'al_2', [found('tok_2')], { verdict: 'expected' }, NOW + 2 * HOUR);
+    await taught(store, 'al_3', [found('tok_3')], { verdict: 'malicious' }, NOW + 2 * HOUR);
+  });
+  afterAll(() => store.close());
+
+  it('is malicious in its use since, not in the honest one before', async () => {
+    const words = await wordsOf('tok_1');
+    expect(words).toMatchObject([
+      { facet: 'country', value: 'BR', verdict: 'malicious', from: NOW, to: NOW + HOUR, amount: 3 },
+    ]);
+  });
+
+  it('is expected from now on', async () => {
+    expect(await wordsOf('tok_2')).toMatchObject([
+      { facet: 'country', value: 'BR', verdict: 'expected', endsAt: null },
+    ]);
+  });
+
+  it('of a token that was asleep nothing was forgotten, and the word is not about what it knew', async () => {
+    expect(await wordsOf('tok_3')).toEqual([]);
+  });
+});
+
 describe('churn as people said', () => {
   const [example] = churnRateDetector.examples;
   const facts = example?.facts as Parameters<typeof churnAsSaid>[0] & { recent: { time: number; token: string }[] };
