@@ -4,7 +4,6 @@ import {
   FACETS_OF_CALLS,
   FORGOTTEN_AFTER,
   num,
-  SQL_QUARTER_CALL,
   type Store,
   sqlQuarterStart,
   sqlRenewals,
@@ -49,6 +48,8 @@ interface Ended {
   readonly from: number;
   readonly amount: number;
   readonly endedAt: number;
+  /** Where only a use that began in one of these spans is what the alert is about; null: every use since. */
+  readonly spans: readonly (readonly [from: number, to: number])[] | null;
 }
 
 const OF_ALERT = `id IN (SELECT detection FROM alert_log WHERE alert = {alert:String} AND detection != '')`;
@@ -63,21 +64,19 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
      arrayExists(w -> first <= w.2 AND (first >= w.1 OR ({since:Int64} > 0 AND first >= fromUnixTimestamp64Milli({since:Int64}))), windows) AS met_in_windows,
      -- Spoken of before, and used again after that word had ended: it was first met again, and this alert may be about it.
      said = 1 AND last > over AS used_again, earlier, earlier_from, earlier_amount, over,
-     -- Forgotten, and used again: it was first met again then.
-     arrayLast(use -> arrayExists(w -> use.2 <= w.2 AND (use.3 >= w.1 OR ({since:Int64} > 0 AND use.3 >= fromUnixTimestamp64Milli({since:Int64}))), windows), renewals).1 AS forgotten
+     -- Forgotten, and used again in the quarter of a window: then it was first met again, and this alert may be about it.
+     arrayLast(renewal -> arrayExists(w -> renewal <= w.2 AND (addQuarters(renewal, 1) > w.1 OR ({since:Int64} > 0 AND addQuarters(renewal, 1) > fromUnixTimestamp64Milli({since:Int64}))), windows), renewals) AS forgotten,
+     word.of_alert = {alert:String} OR (used_again AND arrayExists(w -> first <= w.2 AND last >= w.1, windows)) AS spoken_of,
+     arrayMap(w -> (toUnixTimestamp64Milli(w.1), toUnixTimestamp64Milli(w.2)), windows) AS spans
    FROM (
      SELECT owner, lineage, facet, value, first, last, made,
-       -- The quarter's beginning, and between which times use began anew in it.
-       arrayMap(quarter -> if(quarter = newest_quarter,
-           (${sqlQuarterStart('quarter')}, fromUnixTimestamp64Milli(newest_time), fromUnixTimestamp64Milli(newest_time)),
-           (${sqlQuarterStart('quarter')}, ${sqlQuarterStart('quarter')}, ${sqlQuarterStart('quarter + 1')})),
-         arrayFilter(quarter -> arrayCount(one -> one < quarter AND one > arrayMax(arrayFilter(use -> use < quarter, used_in)), active_in) >= ${FORGOTTEN_AFTER},
-           arrayPopFront(bitPositionsToArray(${sqlRenewals('used')})))) AS renewals
+       arrayMap(quarter -> ${sqlQuarterStart('quarter')}, arrayFilter(
+         quarter -> arrayCount(one -> one < quarter AND one > arrayMax(arrayFilter(use -> use < quarter, used_in)), active_in) >= ${FORGOTTEN_AFTER},
+         arrayPopFront(bitPositionsToArray(${sqlRenewals('used')})))) AS renewals
      FROM (
-       SELECT *, bitPositionsToArray(used) AS used_in, bitPositionsToArray(groupBitOr(used) OVER (PARTITION BY owner, lineage, facet)) AS active_in, ${SQL_QUARTER_CALL}
+       SELECT *, bitPositionsToArray(used) AS used_in, bitPositionsToArray(groupBitOr(used) OVER (PARTITION BY owner, lineage, facet)) AS active_in
        FROM (
-         SELECT owner, lineage, facet, value, min(first_seen) AS first, max(last_seen) AS last, sum(calls) AS made,
-           groupBitOr(quarters) AS used, max(quarter_call) AS newest
+         SELECT owner, lineage, facet, value, min(first_seen) AS first, max(last_seen) AS last, sum(calls) AS made, groupBitOr(quarters) AS used
          FROM rollup_facets
          WHERE (owner, lineage) IN (SELECT owner, ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
          GROUP BY owner, lineage, facet, value
@@ -100,7 +99,7 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
      WHERE (owner, lineage) IN (SELECT owner, ifNull(lineage, '') FROM detections WHERE ${OF_ALERT})
      GROUP BY owner, lineage, facet, value
    ) AS word ON word.owner = met.owner AND word.lineage = met.lineage AND word.facet = met.facet AND word.value = met.value
-   WHERE met_in_windows OR toUnixTimestamp64Milli(forgotten) > 0 OR word.of_alert = {alert:String} OR (used_again AND arrayExists(w -> first <= w.2 AND last >= w.1, windows))
+   WHERE met_in_windows OR spoken_of OR toUnixTimestamp64Milli(forgotten) > 0
    ORDER BY word.of_alert = {alert:String} DESC, first, facet, value
    LIMIT ${MAX_VALUES}`,
   (raw) => ({
@@ -109,6 +108,7 @@ const metInWindows = defineQuery<{ alert: string; before: number; after: number;
   }),
 );
 
+/** endedBefore is what a value was until its use began anew; null: this alert is about all of it. */
 function endedBefore(raw: Record<string, unknown>): Ended | null {
   const spokenOf = num(raw.used_again) === 1;
   const forgotten = time(raw.forgotten) - 1;
@@ -118,6 +118,8 @@ function endedBefore(raw: Record<string, unknown>): Ended | null {
     from: time(raw.earlier_from),
     amount: num(raw.earlier_amount),
     endedAt: Math.max(spokenOf ? time(raw.over) : 0, forgotten),
+    spans:
+      num(raw.spoken_of) === 1 ? null : (raw.spans as [unknown, unknown][]).map(([from, to]) => [num(from), num(to)]),
   };
 }
 
@@ -235,11 +237,19 @@ function judgedOf(raw: Record<string, unknown>): Judged {
 }
 
 /**
- * abusedOnly narrows values that are found malicious to the use that they are: not what was done with them while they were
- * expected, but also what was found malicious before.
+ * usedSince leaves out what was forgotten and used again at another time, and narrows values that are found malicious to the use that
+ * they are: not what was done with them while they were expected or before they were forgotten, but also what was found malicious before.
  */
-async function abusedOnly(store: Pick<Store, 'read'>, judged: readonly Judged[]): Promise<Judged[]> {
-  const used = judged.flatMap((value) => (value.before === null ? [] : [{ ...value, endedAt: value.before.endedAt }]));
+async function usedSince(
+  store: Pick<Store, 'read'>,
+  judged: readonly Judged[],
+  { verdict, since }: Pick<Lesson, 'verdict' | 'since'>,
+): Promise<Judged[]> {
+  const used = judged.flatMap((value) =>
+    value.before === null || (verdict !== 'malicious' && value.before.spans === null)
+      ? []
+      : [{ ...value, endedAt: value.before.endedAt }],
+  );
   if (used.length === 0) return [...judged];
   const uses = await store.read(usesSince, {
     owners: used.map(({ owner }) => owner),
@@ -252,14 +262,16 @@ async function abusedOnly(store: Pick<Store, 'read'>, judged: readonly Judged[])
   const keyOf = ({ owner, lineage, facet, value }: Pick<Judged, 'owner' | 'lineage' | 'facet' | 'value'>) =>
     `${facet}\n${owner}\n${lineage}\n${value}`;
   const useOf = new Map(uses.map((use) => [keyOf(use), use]));
-  return judged.map((value) => {
-    if (value.before === null) return value;
-    const { verdict, from, amount } = value.before;
+  return judged.flatMap((value) => {
+    if (value.before === null) return [value];
+    const { spans, from, amount } = value.before;
     // Of calls that are not kept any more only the last one is known.
     const { first, calls } = useOf.get(keyOf(value)) ?? { first: value.lastSeen, calls: 1 };
-    return verdict === 'malicious'
-      ? { ...value, firstSeen: from, amount: amount + calls }
-      : { ...value, firstSeen: first, amount: calls };
+    if (spans?.every(([start, end]) => first > end || (first < start && (since === null || first < since)))) return [];
+    if (verdict !== 'malicious') return [value];
+    return value.before.verdict === 'malicious'
+      ? [{ ...value, firstSeen: from, amount: amount + calls }]
+      : [{ ...value, firstSeen: first, amount: calls }];
   });
 }
 
@@ -286,7 +298,7 @@ export async function teach(
     store.read(burstsIn, { alert }),
     store.read(tripsIn, { alert, before, since }),
   ]);
-  const judged = [...(lesson.verdict === 'malicious' ? await abusedOnly(store, met) : met), ...bursts, ...trips];
+  const judged = [...(await usedSince(store, met, lesson)), ...bursts, ...trips];
   await store.insert(
     'feedback',
     judged.map((value) =>

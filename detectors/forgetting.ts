@@ -1,13 +1,4 @@
-import {
-  defineQuery,
-  FORGOTTEN_AFTER,
-  num,
-  quarterName,
-  quarterOf,
-  quarterStart,
-  SQL_QUARTER_CALL,
-  text,
-} from '../store/index.ts';
+import { defineQuery, FORGOTTEN_AFTER, num, quarterName, quarterOf, quarterStart, text } from '../store/index.ts';
 import { DAY_MS, OPEN_MS } from './baseline.ts';
 import type { Day, Reads, Stretch } from './contract.ts';
 import {
@@ -56,32 +47,24 @@ export function renewalIn(
   return null;
 }
 
-/** Used is in which quarters a lineage used a value, sorted, and the first call in the newest of them. */
-interface Used extends Valued, UsedAgain {
+/** Used is in which quarters a lineage used a value, sorted. */
+interface Used extends Valued {
   readonly quarters: readonly number[];
-  /** The quarter of that call. */
-  readonly newest: number;
 }
 
 /** What the lineages met, quarter by quarter. */
 const quartersOf = defineQuery<LineageNames, Used>(
   'novelty_quarters',
-  `SELECT facet, owner, lineage, value, bitPositionsToArray(used) AS quarters, ${SQL_QUARTER_CALL}
-   FROM (
-     SELECT facet, owner, lineage, value, groupBitOr(quarters) AS used, max(quarter_call) AS newest
-     FROM rollup_facets
-     WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
-     GROUP BY facet, owner, lineage, value
-   )`,
+  `SELECT facet, owner, lineage, value, bitPositionsToArray(groupBitOr(quarters)) AS used
+   FROM rollup_facets
+   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+   GROUP BY facet, owner, lineage, value`,
   (raw) => ({
     facet: text(raw.facet),
     owner: text(raw.owner),
     lineage: text(raw.lineage),
     value: text(raw.value),
-    quarters: (raw.quarters as unknown[]).map(num),
-    newest: num(raw.newest_quarter),
-    met: num(raw.newest_time),
-    firstStatus: num(raw.newest_status),
+    quarters: (raw.used as unknown[]).map(num),
   }),
 );
 
@@ -111,11 +94,11 @@ export interface Memory {
 /** NOTHING_FORGOTTEN is the memory of lineages that are too young to forget. */
 export const NOTHING_FORGOTTEN: Memory = { asRemembered: (_day, _chain, values) => values };
 
-/** First uses in a quarter that is no longer the newest, by stretch of the events: looked up once while they cannot have changed. */
+/** First uses since a quarter began, by lapsedKey: looked up once, but for calls that come late. */
 const lookedUp = new WeakMap<Reads, Map<string, UsedAgain>>();
 const MAX_LOOKED_UP = 20_000;
 
-/** memoryOf reads what some chains used when: when it began anew is in the rollup, or in the events where it was used in a later quarter as well. */
+/** memoryOf reads in which quarters some chains used what, and in the events when use began anew. */
 export async function memoryOf(reads: Reads, stretch: Stretch, chains: readonly Chain[]): Promise<Memory> {
   if (chains.length === 0) return NOTHING_FORGOTTEN;
   const used = grouped(await askedOf(chains.flat(), (names) => reads.read(quartersOf, names)), lineageKey);
@@ -126,14 +109,10 @@ export async function memoryOf(reads: Reads, stretch: Stretch, chains: readonly 
     const values = usedBy(chain);
     for (const { quarter, of } of renewalsAmong(values, activeIn(values), quarters))
       for (const value of of)
-        if (value.newest !== quarter && value.quarters.includes(quarter)) {
-          const ended = quarterStart(quarter) - 1;
-          lapsed.set(lapsedKey(value, quarter), { ...value, ended });
-        }
+        if (value.quarters.includes(quarter))
+          lapsed.set(lapsedKey(value, quarter), { ...value, ended: quarterStart(quarter) - 1 });
   }
   const uses = await firstUsesIn(reads, stretch, lapsed);
-  const useIn = (value: Used, quarter: number): UsedAgain | undefined =>
-    value.newest === quarter ? value : uses.get(lapsedKey(value, quarter));
   return {
     asRemembered: (day, chain, values) => {
       const met = new Set(values.map(keyOf));
@@ -145,7 +124,7 @@ export async function memoryOf(reads: Reads, stretch: Stretch, chains: readonly 
         const until = ({ lineage }: Lineage) => (lineage === chain[0]?.lineage ? day.within.to : startOfDay(day));
         const [first] = of
           .flatMap((value) => {
-            const use = useIn(value, quarter);
+            const use = uses.get(lapsedKey(value, quarter));
             return use !== undefined && use.met < until(value) ? [{ met: use.met, firstStatus: use.firstStatus }] : [];
           })
           .sort((a, b) => a.met - b.met);

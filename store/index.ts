@@ -16,7 +16,6 @@ export {
   quarterName,
   quarterOf,
   quarterStart,
-  SQL_QUARTER_CALL,
   sqlQuarter,
   sqlQuarterStart,
   sqlRenewals,

@@ -47,10 +47,3 @@ export function sqlRenewals(quarters: string): string {
   const covered = Array.from({ length: FORGOTTEN_AFTER }, (_, i) => `bitShiftLeft(${quarters}, ${i + 1})`);
   return `bitAnd(${quarters}, bitNot(${covered.reduce((all, one) => `bitOr(${all}, ${one})`)}))`;
 }
-
-/** Bits of `quarter_call` below the quarter's number: 41 of a time in epoch milliseconds, taken from the largest so that an earlier one is more, and 16 of a status. */
-const CALL_BITS = 57;
-const LAST_TIME = 2 ** 41 - 1;
-
-/** SQL_QUARTER_CALL is the columns of `quarter_call` (aggregated as `newest`) as `quarterCallOf` reads them. */
-export const SQL_QUARTER_CALL = `bitShiftRight(newest, ${CALL_BITS}) AS newest_quarter, ${LAST_TIME} - bitAnd(bitShiftRight(newest, 16), ${LAST_TIME}) AS newest_time, bitAnd(newest, 65535) AS newest_status`;

@@ -1,7 +1,7 @@
 -- What each lineage has met, per facet (endpoint, country, network, kind of network, client): the baseline of every novelty detector. Keyed by owner
 -- first, so that peers of one owner stand together; the projection finds whoever met a value. Parts are merged sooner than elsewhere: rows of one
--- value become one, and every read is shorter. What was unused for over a year is forgotten and met anew (docs/decisions/004): that is what the two
--- columns of quarters are for. Quarters are counted from 2020 on; before it all is the first one, after 2035 none.
+-- value become one, and every read is shorter. What was unused for over a year is forgotten and met anew (docs/decisions/004): that is what the
+-- quarters are for, counted from 2020 on.
 CREATE TABLE IF NOT EXISTS rollup_facets
 (
     facet      LowCardinality(String),
@@ -15,7 +15,6 @@ CREATE TABLE IF NOT EXISTS rollup_facets
     failed     SimpleAggregateFunction(sum, UInt64),
     first_call SimpleAggregateFunction(min, UInt64),
     quarters   SimpleAggregateFunction(groupBitOr, UInt64) COMMENT 'calendar quarters (UTC) in which it was used, one bit each: bit 0 is the first quarter of 2020 and all before, bit 63 the last of 2035; what is later has none',
-    quarter_call SimpleAggregateFunction(max, UInt64) COMMENT 'first call of the newest of these quarters: its bit * 2^57 + (2^41 - 1 - time in epoch milliseconds) * 65536 + status',
     PROJECTION by_value (SELECT facet, value, owner, lineage, first_seen ORDER BY facet, value)
 )
 ENGINE = AggregatingMergeTree
@@ -37,8 +36,7 @@ SELECT
     countIf(status IN (401, 403)) AS denied,
     countIf(status >= 400) AS failed,
     min(toUInt64(toUnixTimestamp64Milli(time)) * 65536 + status) AS first_call,
-    groupBitOr(if(quarter < 64, bitShiftLeft(toUInt64(1), quarter), toUInt64(0))) AS quarters,
-    max(if(quarter < 64, bitShiftLeft(quarter, 57) + toUInt64(2199023255551 - greatest(0, toUnixTimestamp64Milli(time))) * 65536 + status, toUInt64(0))) AS quarter_call
+    groupBitOr(if(quarter < 64, bitShiftLeft(toUInt64(1), quarter), toUInt64(0))) AS quarters
 FROM events
 ARRAY JOIN [
     ('endpoint', toString(endpoint)),

@@ -217,7 +217,7 @@ describe('a value that was forgotten and used again', () => {
     Array.from({ length: Math.ceil((to - from) / (7 * DAY)) }, (_, i) => from + i * 7 * DAY);
   beforeAll(async () => {
     store = await openTestStore();
-    for (const lineage of ['tok_1', 'tok_2', 'tok_3']) {
+    for (const lineage of ['tok_1', 'tok_2', 'tok_3', 'tok_4']) {
       // At home every week, abroad long ago and again now; the third one slept since.
       const home = lineage === 'tok_3' ? LONG_AGO : NOW;
       await store.insert('events', usage(lineage, 'DE', weekly(LONG_AGO - 60 * DAY, home)), `${lineage} home`);
@@ -226,6 +226,9 @@ describe('a value that was forgotten and used again', () => {
     }
     await taught(store, 'al_1', [found('tok_1')], { verdict: 'malicious' }, NOW + 2 * HOUR);
     await taught(store, 'al_2', [found('tok_2')], { verdict: 'expected' }, NOW + 2 * HOUR);
+    // And another alert in the same quarter, days later.
+    const later = { ...found('tok_4'), window: { from: NOW + 5 * DAY, to: NOW + 5 * DAY } };
+    await taught(store, 'al_4', [later], { verdict: 'expected' }, NOW + 6 * DAY);
     await taught(store, 'al_3', [found('tok_3')], { verdict: 'malicious' }, NOW + 2 * HOUR);
   });
   afterAll(() => store.close());
@@ -241,6 +244,10 @@ describe('a value that was forgotten and used again', () => {
     expect(await wordsOf('tok_2')).toMatchObject([
       { facet: 'country', value: 'BR', verdict: 'expected', endsAt: null },
     ]);
+  });
+
+  it('is nothing that another alert of the quarter is about', async () => {
+    expect(await wordsOf('tok_4')).toEqual([]);
   });
 
   it('of a token that was asleep nothing was forgotten, and the word is not about what it knew', async () => {
