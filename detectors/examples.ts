@@ -33,6 +33,7 @@ export function exampleFacts(
     peersRecent: recent,
     fleetBefore: 2,
     peers: recent.map((at, i) => ({ lineage: `tok_peer_${i}`, met: at })),
+    newcomers: [],
   });
   const valuesOf = (facet: Facet): MetValue[] => {
     const { known, fresh, adopters = 0, names = [], knownNames = [] } = shape[facet] ?? { known: 1, fresh: 0 };

@@ -7,7 +7,7 @@ import { recalled } from './feedback.ts';
 import { lastUse, neverOrNotSince, wasForgotten } from './forgetting.ts';
 import { isSame, type Lineage, lineageKey } from './lineage.ts';
 import { type MetValue, metFacts, type OwnValue } from './met-facts.ts';
-import { moves } from './moves.ts';
+import { moves, rememberHome } from './moves.ts';
 import { callsBefore, type NoveltyFacts, noveltyFacts, peersAt, tokenAt } from './novelty.ts';
 import { type Facet, fleetOf } from './prior.ts';
 import { callsBy, type NewPlace, type PlaceFacet, type Sighting, sightingsOf } from './sightings.ts';
@@ -54,58 +54,80 @@ const BURST_CALLS = [8, 24, 64];
 /** How much hours of one token differ in their calls: the shape of the gamma around its mean. */
 const CALLS_SHAPE = 2;
 
-/** Arrived is a place that a lineage came to newly, and where it is at home. */
-interface Arrived extends NewPlace {
-  readonly home: string;
-}
-
 /** The places that lineages came to newly on a day or later: what they met then may be there already. */
-const arrivedOn = once(async (reads: Reads, day: Day): Promise<Arrived[]> => {
-  const { from, to: until } = day.within;
+const arrivedOn = once(async (reads: Reads, day: Day): Promise<NewPlace[]> => {
+  const { to: until } = day.within;
   return (await metFacts(reads, day)).flatMap((facts) =>
-    newPlaces(facts)
-      .filter(({ value }) => value.met >= from - OPEN_MS)
-      .map(({ facet, value: met }) => ({
-        ...{ owner: facts.owner, lineage: facts.lineage, home: facts.values.country[0]?.value ?? '' },
-        ...{ facet, value: met.value, met: met.met, until },
-        strange: metWith(facts.values[facet], met).map(({ value }) => value),
-      })),
+    arrivalsIn(facts, day).map(({ facet, value: met }) => ({
+      ...{ owner: facts.owner, lineage: facts.lineage, facet, value: met.value, met: met.met, until },
+      strange: metWith(facts.values[facet], met).map(({ value }) => value),
+    })),
   );
 });
 
+function arrivalsIn<V extends OwnValue | MetValue>(facts: Meetings<V>, { within }: Day) {
+  return newPlaces(facts).filter(({ value }) => value.met >= within.from - OPEN_MS);
+}
+
+type Seen = Omit<Sighting, 'moved'> & Lineage;
+
 /** What followed each arrival, as far as it was known when each day ended. */
-const followed = together(async (reads, { days }): Promise<(Sighting & Lineage)[][]> => {
+const followed = together(async (reads, { days }): Promise<Seen[][]> => {
   const arrived = await Promise.all(days.map((day) => arrivedOn(reads, day)));
   const places = arrived.flat().filter(({ met, until }) => met <= until);
-  const countries = places.filter(({ facet }) => facet === 'country');
-  const fleet = await fleetOf(reads, days.at(-1) as Day);
-  const [seen, moved] = await Promise.all([
-    sightingsOf(reads, places),
-    moves(
-      reads,
-      fleet,
-      countries.map((place) => ({ ...place, country: place.value, place })),
-    ),
-  ]);
-  const along = new Map(moved.map((row) => [row.place, row.along]));
+  const seen = await sightingsOf(reads, places);
   return days.map(({ within }) =>
     seen
       .filter(({ place }) => place.until === within.to)
-      .map(({ place, sighting }) => ({
-        ...sighting,
-        ...{ owner: place.owner, lineage: place.lineage, moved: along.get(place) ?? [] },
-      })),
+      .map(({ place: { owner, lineage }, sighting }) => ({ ...sighting, owner, lineage })),
   );
 });
+
+/** Who came along with each arrival in a new country, by arrivalKey. */
+const cameAlong = together(async (reads, { days }): Promise<ReadonlyMap<string, readonly number[]>[]> => {
+  const fleet = await fleetOf(reads, days.at(-1) as Day);
+  const novelty = await Promise.all(days.map((day) => noveltyFacts(reads, day)));
+  for (const facts of novelty.flat()) {
+    const home = facts.values.country[0];
+    // Where a token is at home that took over from another, or of which people spoke, is not where it was seen first.
+    if (home !== undefined && facts.inheritedFrom.length === 0 && facts.spoken !== true)
+      rememberHome(fleet, facts, home.value);
+  }
+  const arrivals = days.flatMap((day, index) =>
+    (novelty[index] ?? []).flatMap((facts) =>
+      arrivalsIn(facts, day).map(({ facet, value }) => ({
+        ...{ index, key: arrivalKey(facts, facet, value.value), home: facts.values.country[0]?.value ?? '' },
+        ...{ newcomers: value.newcomers, until: day.within.to },
+      })),
+    ),
+  );
+  const moved = await moves(reads, fleet, arrivals);
+  return days.map(
+    (_, day) => new Map(moved.filter(({ index }) => index === day).map(({ key, along }) => [key, along])),
+  );
+});
+
+function arrivalKey(of: Lineage, facet: PlaceFacet, value: string): string {
+  return `${lineageKey(of)}\n${facet}\n${value}`;
+}
 
 async function facts(reads: Reads, day: Day): Promise<GeoFacts[]> {
   const arrived = await arrivedOn(reads, day);
   if (arrived.length === 0) return [];
   const concerned = new Set(arrived.map(lineageKey));
-  const [novelty, seen] = await Promise.all([noveltyFacts(reads, day), followed(reads, day)]);
+  const [novelty, seen, along] = await Promise.all([
+    noveltyFacts(reads, day),
+    followed(reads, day),
+    cameAlong(reads, day),
+  ]);
   return novelty
     .filter((facts) => concerned.has(lineageKey(facts)))
-    .map((facts) => ({ ...facts, sightings: seen.filter((row) => isSame(row, facts)) }));
+    .map((facts) => ({
+      ...facts,
+      sightings: seen
+        .filter((row) => isSame(row, facts))
+        .map((row) => ({ ...row, moved: along.get(arrivalKey(row, row.facet, row.value)) ?? [] })),
+    }));
 }
 
 /** metWith are the other places that were met just as newly as one, but for the very first: no home to come back to. */
@@ -113,10 +135,13 @@ function metWith<V extends Pick<OwnValue, 'value' | 'met'>>(values: readonly V[]
   return values.slice(1).filter((other) => other.value !== value && other.met > met - WINDOW_MS);
 }
 
-/** newPlaces are the countries met after the first, and the kinds of networks that came with a new network and no new country. */
-function newPlaces<V extends OwnValue | MetValue>(facts: {
+/** Meetings is what a lineage met, by facet. */
+interface Meetings<V> {
   readonly values: Readonly<Record<Facet, readonly V[]>>;
-}): { facet: PlaceFacet; value: V }[] {
+}
+
+/** newPlaces are the countries met after the first, and the kinds of networks that came with a new network and no new country. */
+function newPlaces<V extends OwnValue | MetValue>(facts: Meetings<V>): { facet: PlaceFacet; value: V }[] {
   const countries = facts.values.country.slice(1);
   const kinds = facts.values.kind
     .slice(1)

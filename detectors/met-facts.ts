@@ -29,13 +29,20 @@ export interface MetValue {
   readonly said?: Said;
   /** The first of the owner's other lineages that met it, with when, to name them. */
   readonly peers: readonly { readonly lineage: string; readonly met: number }[];
+  /** Of a country: the lineages of other owners that came to it within six hours before or an hour after, by time, the first ones. */
+  readonly newcomers: readonly Newcomer[];
+}
+
+/** Newcomer is a lineage that met a value, and when, epoch milliseconds. */
+export interface Newcomer extends Lineage {
+  readonly met: number;
 }
 
 /** OwnValue is one value that a lineage met; nobody was asked yet who else did. */
 export type OwnValue = MetValue & { readonly facet: Facet };
 
 /** What others make of a value that is no news, or that nobody else met. */
-const NOBODY = { peersBefore: 0, peersRecent: [], fleetBefore: 0, peers: [] };
+const NOBODY = { peersBefore: 0, peersRecent: [], fleetBefore: 0, peers: [], newcomers: [] };
 
 /** MetFacts is what one lineage has met of every facet. */
 export interface MetFacts {

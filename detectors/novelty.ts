@@ -112,7 +112,7 @@ const companyOf = once(async (reads: Reads, stretch: Stretch): Promise<Company> 
   };
 });
 
-/** Peers are asked about at most this many fresh values of one lineage: a walk past them changes no verdict. */
+/** Peers are asked about at most this many fresh values of one facet of a lineage: a walk past them changes no verdict. */
 const MAX_FRESH_VALUES = 200;
 /** From then on what was met is asked about: the day before too, for a walk is judged by all that it met. */
 function freshSince({ within }: Day): number {
@@ -121,10 +121,9 @@ function freshSince({ within }: Day): number {
 
 function freshIn({ owner, lineage, values }: MetFacts, day: Day): FreshValue[] {
   const since = freshSince(day);
-  return FACETS.flatMap((facet) => values[facet].filter(({ met }) => met >= since))
-    .sort((a, b) => a.met - b.met)
-    .slice(-MAX_FRESH_VALUES)
-    .map(({ facet, value, met }) => ({ owner, lineage, facet, value, met }));
+  return FACETS.flatMap((facet) => values[facet].filter(({ met }) => met >= since).slice(-MAX_FRESH_VALUES)).map(
+    ({ facet, value, met }) => ({ owner, lineage, facet, value, met }),
+  );
 }
 
 const IDLE: Activity = { hours: [], calls: [] };

@@ -1,5 +1,5 @@
 import { defineQuery, num, text } from '../store/index.ts';
-import { DAY_MS, HOUR_MS } from './baseline.ts';
+import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
 import { type Feedback, valueKey } from './feedback.ts';
 import type { Lineage } from './lineage.ts';
@@ -24,7 +24,13 @@ interface PeerParams extends Record<string, unknown> {
 }
 
 /** Peers is what others make of a value that a lineage met. */
-export type Peers = Pick<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers'>;
+export type Peers = Pick<MetValue, 'peersBefore' | 'peersRecent' | 'fleetBefore' | 'peers' | 'newcomers'>;
+
+/** How long a region may take to move: what runs once in hours comes last. */
+const MOVE_MS = 6 * HOUR_MS;
+
+/** Newcomers to one country that are looked at most, the first ones: a region that moves is known by far fewer. */
+const MAX_NEWCOMERS = 300;
 
 /** How peers stand to each fresh value, `of` is its position: one row a fresh value. The arrays run in step. */
 const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
@@ -35,7 +41,8 @@ const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
      countIf(owner = of AND met < at - ${DAY_MS}) AS peers_before,
      arraySort(groupArrayIf(100)(met, owner = of AND met >= at - ${DAY_MS} AND met <= at + ${HOUR_MS})) AS peers_recent,
      groupArraySortedIf(20)((met, lineage), owner = of AND met <= at + ${HOUR_MS}) AS named,
-     countIf(owner != of AND met <= at) AS fleet_before
+     countIf(owner != of AND met <= at) AS fleet_before,
+     groupArraySortedIf(${MAX_NEWCOMERS})((met, owner, lineage), facet = 'country' AND owner != of AND met >= at - ${MOVE_MS} AND met <= at + ${OPEN_MS}) AS newcomers
    FROM (
      SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
      FROM rollup_facets
@@ -52,6 +59,11 @@ const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
     peersRecent: (raw.peers_recent as unknown[]).map(num),
     fleetBefore: num(raw.fleet_before),
     peers: (raw.named as [unknown, unknown][]).map(([met, lineage]) => ({ met: num(met), lineage: text(lineage) })),
+    newcomers: (raw.newcomers as [unknown, unknown, unknown][]).map(([met, owner, lineage]) => ({
+      met: num(met),
+      owner: text(owner),
+      lineage: text(lineage),
+    })),
   }),
 );
 

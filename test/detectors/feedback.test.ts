@@ -338,7 +338,7 @@ describe('an attacker who teaches', () => {
 
   const met = (value: string, at: number): MetValue => ({
     ...{ value, met: at, calls: 1, failed: 0, firstStatus: 200, peersBefore: 0, peersRecent: [] },
-    ...{ fleetBefore: 2, peers: [] },
+    ...{ fleetBefore: 2, peers: [], newcomers: [] },
   });
   /** A cron token of three endpoints with four weeks of history, and endpoints that it met at `times` after them. */
   const cron = (times: readonly number[], stranger = false): NoveltyFacts => {

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Reads } from '../../detectors/contract.ts';
-import { moves } from '../../detectors/moves.ts';
+import type { Feedback } from '../../detectors/feedback.ts';
+import { moves, rememberHome } from '../../detectors/moves.ts';
+import { askPeers } from '../../detectors/peers.ts';
 import type { Fleet } from '../../detectors/prior.ts';
 import { encodeUsage, type Store } from '../../store/index.ts';
 import { openTestStore } from '../kit/store.ts';
@@ -22,6 +24,8 @@ const call = (owner: string, time: number, country: string) =>
     ...{ attributes: '', source: 'native' },
   });
 
+const NOTHING_SAID: Feedback = { words: [], ofLineage: new Map(), trips: new Map(), again: new Map() };
+
 /** A fleet is remembered by what it is, not by what is in it. */
 const fleet = () => ({ lineages: 0, priors: {}, successions: new Map() }) as unknown as Fleet;
 
@@ -39,8 +43,9 @@ test('lineages of other owners that came along from the same home are found, and
     },
   };
   const look = async (today: Fleet) => {
-    const arrival = { owner: 'acme', lineage: 'tok', country: 'BR', met: NOON, home: 'DE', until: NOON + HOUR };
-    return (await moves(reads, today, [arrival])).map(({ along }) => along);
+    const fresh = { owner: 'acme', lineage: 'tok', facet: 'country', value: 'BR', met: NOON } as const;
+    const newcomers = [...(await askPeers(reads, [fresh], NOTHING_SAID)).values()].flatMap((row) => row.newcomers);
+    return (await moves(reads, today, [{ home: 'DE', until: NOON + HOUR, newcomers }])).map(({ along }) => along);
   };
 
   const today = fleet();
@@ -51,7 +56,24 @@ test('lineages of other owners that came along from the same home are found, and
   expect(asked).toEqual([['bakery', 'cinema', 'dairy'], ['estate']]);
   expect(await look(today)).toEqual([[NOON + 1, NOON + 2, NOON + 9]]);
   expect(asked).toHaveLength(2);
+  // Whoever was judged when it came need not be asked for.
+  rememberHome(today, { owner: 'forge', lineage: 'tok' }, 'DE');
+  await store.insert('events', [call('forge', NOON - 50 * HOUR, 'FR'), call('forge', NOON + 10, 'BR')], 'judged');
+  expect(await look(today)).toEqual([[NOON + 1, NOON + 2, NOON + 9, NOON + 10]]);
+  expect(asked).toHaveLength(2);
   // History was imported, or a day is over: the fleet is another one.
   await store.insert('events', [call('dairy', NOON - 200 * HOUR, 'DE')], 'third');
+  expect(await look(fleet())).toEqual([[NOON + 1, NOON + 2, NOON + 3, NOON + 9]]);
+  // Nobody else's business: too long before, too long after, and tokens of its own owner.
+  const others = [
+    call('gym', NOON - 7 * HOUR, 'BR'),
+    call('hotel', NOON + 2 * HOUR, 'BR'),
+    call('acme', NOON + 5, 'BR'),
+  ];
+  await store.insert(
+    'events',
+    [call('gym', NOON - 99 * HOUR, 'DE'), call('hotel', NOON - 99 * HOUR, 'DE'), ...others],
+    'fourth',
+  );
   expect(await look(fleet())).toEqual([[NOON + 1, NOON + 2, NOON + 3, NOON + 9]]);
 });
