@@ -24,7 +24,7 @@ const PARAMS = {
   medium: { default: 4, unit: 'surprise', about: 'pages from here on' },
   high: { default: 6, unit: 'surprise', about: 'high severity from here on' },
   critical: { default: 15, unit: 'surprise', about: 'critical severity from here on' },
-  min_steps: { default: 4, unit: 'steps', about: 'fewer steps than this in a window are never a burst' },
+  min_steps: { default: 4, unit: 'steps', about: 'fewer steps than this in a window are never a burst; 3 at least' },
   learning_days: { default: 7, unit: 'd', about: 'an owner is judged once its history is this long' },
 } as const;
 
@@ -32,6 +32,9 @@ type Knobs = Params<keyof typeof PARAMS>;
 
 /** Step is a kind of churn; an issue that replaces a token is a rotation. */
 export type Step = 'issued' | 'rotated' | 'revoked';
+
+/** A `min_steps` below this counts as this: of owners with fewer steps within the longest window no history is read. */
+const FEWEST_STEPS = 3;
 
 const LONGEST_MS = 3 * DAY_MS;
 /** Habits are those of the history before a window began: so much is read. */
@@ -131,15 +134,20 @@ const facts = together(async (reads, stretch): Promise<ChurnFacts[][]> => {
   const { days } = stretch;
   const owners = stretch.lifecycle === 0 ? [] : await ownersIn(reads, stretch);
   if (owners.length === 0) return days.map(() => []);
-  const [recent, feedback, hours, uses] = await Promise.all([
+  const [steps, feedback] = await Promise.all([
     reads.read(recentSteps, {
       owners,
       sinces: days.map(({ within }) => within.from - LONGEST_MS),
       untils: days.map(({ within }) => within.to),
     }),
     feedbackFor(reads, stretch),
-    reads.read(pastHours, { owners, from: stretch.within.from - READ_MS }),
-    reads.read(firstUses, { owners }),
+  ]);
+  const recent = steps.filter((row) => row.recent.length >= FEWEST_STEPS);
+  if (recent.length === 0) return days.map(() => []);
+  const busy = [...new Set(recent.map(({ owner }) => owner))];
+  const [hours, uses] = await Promise.all([
+    reads.read(pastHours, { owners: busy, from: stretch.within.from - READ_MS }),
+    reads.read(firstUses, { owners: busy }),
   ]);
   const firstSeen = new Map<string, number>();
   for (const { owner, first } of [...hours, ...uses])
@@ -209,7 +217,8 @@ export function driftCount(times: readonly number[], most: number): number {
   return count;
 }
 
-function judge(facts: ChurnFacts, params: Knobs, since: number): Finding[] {
+function judge(facts: ChurnFacts, knobs: Knobs, since: number): Finding[] {
+  const params = { ...knobs, min_steps: Math.max(FEWEST_STEPS, knobs.min_steps) };
   const findings = new Map<string, Finding>();
   const times = facts.recent.map((step) => step.time);
   const usual = usualBefore(facts, params.min_steps);
