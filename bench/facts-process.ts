@@ -1,5 +1,6 @@
 import { createLogger, systemClock } from '../core/index.ts';
-import { openJudge, scopeOf } from '../detectors/index.ts';
+import { openJudge, scopeOf, subjectsToJudge } from '../detectors/index.ts';
+import { createMemoryState, type Subject } from '../queues/index.ts';
 import { encodeLifecycle, encodeUsage, openStore, type Store } from '../store/index.ts';
 import { serve } from './processes.ts';
 import { covered, random, type Span } from './statistics.ts';
@@ -36,6 +37,8 @@ let fleet: Extract<FactsQuestion, { ask: 'load' }> | null = null;
 let store: Store | null = null;
 /** One for all batches, as in the service: it remembers what it looks up once a day. */
 let judge: ReturnType<typeof openJudge> | null = null;
+/** What the detect workers of all processes share. */
+const shared = createMemoryState();
 /** What the current batch has read. */
 let reads: { readonly spans: Span[]; readonly queries: Record<string, number> } = { spans: [], queries: {} };
 
@@ -121,6 +124,8 @@ async function load(question: Extract<FactsQuestion, { ask: 'load' }>): Promise<
     events += count;
   }
   await client.close();
+  // The workers have run for as long as there is history.
+  await subjectsToJudge(shared, [], [], endMs - days * DAY_MS);
   store = await open(dataDir);
   judge = openJudge({ config: { detectors: {} }, store: watched(store), log: createLogger('error') });
   return events;
@@ -151,7 +156,9 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
   const draw = random(number);
   const receivedAt = endMs + number * 1_000;
   const first = Math.floor(draw() * fleet.tokens);
-  const news: (readonly [owner: string, lineage: string])[] = [];
+  const news: Subject[] = [];
+  const single: Subject[] = [];
+  const arrived: Subject[] = [];
   const lines = Array.from({ length: tokens }, (_, i) => {
     const n = (first + i * 7) % (fleet?.tokens ?? 1);
     const owner = n % owners;
@@ -159,6 +166,8 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
     const walks = draw() < 0.01;
     const travels = draw() < 0.002;
     if (walks || travels) news.push([`owner_${owner}`, token]);
+    if (walks && !travels) single.push([`owner_${owner}`, token]);
+    if (travels) arrived.push([`owner_${owner}`, token]);
     const country = `${String.fromCharCode(65 + (owner % 20))}${String.fromCharCode(65 + (Math.floor(owner / 20) % (COUNTRIES / 20)))}`;
     return encodeUsage({
       time: receivedAt - 1_000 + Math.floor(draw() * 1_000),
@@ -221,24 +230,13 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
 
   reads = { spans: [], queries: {} };
   const began = performance.now();
-  const scope = scopeOf(
-    [
-      {
-        receivedAt,
-        minTime: receivedAt - 1_000,
-        maxTime: receivedAt,
-        usage: lines.length,
-        lifecycle: steps.length,
-        touched: null,
-        news,
-        arrived: news,
-        owners: [...new Set(issuers)],
-      },
-    ],
-    receivedAt - 3_600_000,
-    // As the receiver names them: it knows what it has seen of each token.
-    news,
-  );
+  // As a receiver names them, that knows what it has seen of each token.
+  const entry = {
+    ...{ receivedAt, minTime: receivedAt - 1_000, maxTime: receivedAt, usage: lines.length, lifecycle: steps.length },
+    ...{ touched: null, news, single, arrived, owners: [...new Set(issuers)] },
+  };
+  const subjects = await subjectsToJudge(shared, [{ key: String(number), entry }], [entry], receivedAt);
+  const scope = scopeOf([entry], receivedAt - 3_600_000, subjects);
   const found = await judge(scope);
   return {
     events: lines.length,

@@ -6,6 +6,9 @@ import type { Facet } from './prior.ts';
 /** RUSH_ENDPOINTS met within an hour are why a token without a baseline is looked at. */
 export const RUSH_ENDPOINTS = 12;
 
+/** ENDPOINTS_LATELY met within a day are why a token with a baseline is looked at: fewer, and nothing else new, never page. */
+export const ENDPOINTS_LATELY = 3;
+
 /** The subjects of a scope; the condition on time finds the minutes, the one on received_at the batches. */
 const TOUCHED = `
   SELECT owner, lineage FROM events
@@ -49,7 +52,7 @@ export const candidates = defineQuery<
        countIf(facet IN ('country', 'kind', 'client') AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
        OR (countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0 AND (
          countIf(facet = 'network' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) > 0
-         OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64}) - toIntervalDay(1)) >= 3))))
+         OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64}) - toIntervalDay(1)) >= ${ENDPOINTS_LATELY}))))
      OR countIf(facet = 'endpoint' AND met >= fromUnixTimestamp64Milli({fresh:Int64})) >= {rush:UInt32}`,
   (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage) }),
 );
@@ -85,7 +88,7 @@ export function isCandidate(
   }
   if (endpoints >= rush) return true;
   if (!known && !heirs.includes(lineageKey(lineage))) return false;
-  return places > 0 || (endpoints > 0 && (networks > 0 || lately >= 3));
+  return places > 0 || (endpoints > 0 && (networks > 0 || lately >= ENDPOINTS_LATELY));
 }
 
 /** widest are the bounds of several days together: who is a candidate on any of them is one by these. */

@@ -13,6 +13,7 @@ import { subjectsToJudge } from './subjects.ts';
 export { type Detector, type Example, type Param, type Scope, scopeOf } from './contract.ts';
 export { DETECTORS } from './registry.ts';
 export { thresholdsOf } from './run.ts';
+export { subjectsToJudge } from './subjects.ts';
 
 /** Batches judged together at most: a backlog is caught up in few, large looks. */
 const MAX_BATCHES = 500;
@@ -123,7 +124,7 @@ export function openDetectors(context: DetectorsContext): Detectors {
     const current = entries.filter((entry) => entry.maxTime >= since);
     if (current.length > 0) {
       const stop = seconds.startTimer();
-      const subjects = await subjectsToJudge(queues.shared, entries, current);
+      const subjects = await subjectsToJudge(queues.shared, waiting, current, now);
       const scope = scopeOf(current, since, subjects, now);
       const result = await judgeScope(store, enabled, scope, log);
       for (const { detector } of enabled)

@@ -1,5 +1,6 @@
-import type { BatchEntry, SharedState, Subject } from '../queues/index.ts';
-import { OPEN_MS } from './baseline.ts';
+import { type BatchEntry, type Mark, RECENT_MS, type SharedState, type Subject } from '../queues/index.ts';
+import { DAY_MS, OPEN_MS } from './baseline.ts';
+import { ENDPOINTS_LATELY } from './candidates.ts';
 import { DISORDER_MS } from './contract.ts';
 
 /** Under this name the detect workers share who came to a new place lately, by event time. */
@@ -8,37 +9,85 @@ const ARRIVED = 'arrived';
 /** Stands for everybody: a batch did not say who came to a new place in it. */
 const ANYBODY = '*';
 
+/** Under this name the detect workers count together what each subject met within a day, by event time. */
+const HINTS = 'hints';
+
 /** More subjects than this are no longer cheaper to name than to find by a query over the batches. */
 const MAX_SUBJECTS = 1_000;
 
+/** Waiting is a batch taken from the batch log, with its key there. */
+export interface Waiting {
+  readonly key: string;
+  readonly entry: BatchEntry;
+}
+
 /**
- * subjectsToJudge are the subjects of `judged` that met something new in it, and those that came to a new place shortly before
+ * subjectsToJudge are the subjects of `judged` that met something new in it, but for those with fewer new endpoints within a day than
+ * make a candidate and nothing else; and those that came to a new place shortly before
  * by event time, because what they do next tells what it was: nobody else's verdict can have changed. Null when the batches do
- * not tell, and the store must be asked. Arrivals are remembered for all processes; `waiting` are the batches taken from the
- * batch log, of which `judged` are recent enough to page.
+ * not tell, and the store must be asked. Arrivals and new endpoints are remembered for all processes; `waiting` are the batches taken
+ * from the batch log, of which `judged` are recent enough to page; `now` is the clock, epoch milliseconds.
  */
 export async function subjectsToJudge(
-  shared: Pick<SharedState, 'recent'>,
-  waiting: readonly BatchEntry[],
+  shared: Pick<SharedState, 'recent' | 'tally' | 'tallyAnew'>,
+  waiting: readonly Waiting[],
   judged: readonly BatchEntry[],
+  now: number,
 ): Promise<readonly Subject[] | null> {
   const marks = new Map<string, number>();
   const mark = (member: string, time: number) => marks.set(member, Math.max(time, marks.get(member) ?? time));
-  for (const { arrived, maxTime } of waiting) {
+  for (const { arrived, maxTime } of waiting.map(({ entry }) => entry)) {
     if (arrived === null) mark(ANYBODY, maxTime);
     else for (const subject of arrived) mark(JSON.stringify(subject), maxTime);
   }
   const from = judged.reduce((earliest, entry) => Math.min(earliest, entry.minTime), Number.POSITIVE_INFINITY);
-  const recent = await shared.recent(ARRIVED, marks, from - OPEN_MS - DISORDER_MS, MAX_SUBJECTS + 1);
+  const since = from - OPEN_MS - DISORDER_MS;
+  const [recent, hints] = await Promise.all([
+    shared.recent(ARRIVED, marks, since, MAX_SUBJECTS + 1),
+    hintsSince(shared, waiting, since - DAY_MS, now),
+  ]);
   if (recent.length > MAX_SUBJECTS || recent.includes(ANYBODY)) return null;
   const subjects = new Map<string, Subject>();
   // A batch that is too large to name its subjects may have touched any of them.
   const touched = judged.some((entry) => entry.touched === null) ? null : new Set<string>();
   for (const entry of judged) {
     if (entry.news === null) return null;
-    for (const subject of entry.news) subjects.set(JSON.stringify(subject), subject);
+    for (const subject of entry.news) {
+      const member = JSON.stringify(subject);
+      if ((hints?.get(member) ?? ENDPOINTS_LATELY) >= ENDPOINTS_LATELY) subjects.set(member, subject);
+    }
     for (const subject of entry.touched ?? []) touched?.add(JSON.stringify(subject));
   }
   for (const member of recent) if (touched?.has(member) ?? true) subjects.set(member, JSON.parse(member) as Subject);
   return subjects.size > MAX_SUBJECTS ? null : [...subjects.values()];
+}
+
+/**
+ * hintsSince counts for each subject of the news of some batches how much it met since a moment, theirs included: a new endpoint is one
+ * hint, anything else is as much as a candidate needs. Null when that is not known: the batches did not say, or not for long enough.
+ */
+async function hintsSince(
+  shared: Pick<SharedState, 'tally' | 'tallyAnew'>,
+  waiting: readonly Waiting[],
+  since: number,
+  now: number,
+): Promise<ReadonlyMap<string, number> | null> {
+  const marks = new Map<string, Mark[]>();
+  // History that somebody imports: nobody asks for so long ago.
+  const recent = waiting.filter(({ entry }) => entry.maxTime >= now - RECENT_MS);
+  for (const { key, entry } of recent) {
+    const single = new Set(entry.single?.map((subject) => JSON.stringify(subject)));
+    for (const member of entry.news?.map((subject) => JSON.stringify(subject)) ?? []) {
+      const hints = Array.from({ length: single.has(member) ? 1 : ENDPOINTS_LATELY }, (_, nth) => ({
+        name: `${key} ${nth}`,
+        time: entry.maxTime,
+      }));
+      marks.set(member, [...(marks.get(member) ?? []), ...hints]);
+    }
+  }
+  if (marks.size > MAX_SUBJECTS || recent.some(({ entry }) => entry.news === null)) {
+    await shared.tallyAnew(HINTS, now);
+    return null;
+  }
+  return shared.tally(HINTS, marks, { from: since, now, limit: ENDPOINTS_LATELY });
 }

@@ -34,6 +34,8 @@ export interface Note {
   touched(): Subject[] | null;
   /** news are those of them that met something new; null when they are too many to name. */
   news(): Subject[] | null;
+  /** single are those of the news that met one new endpoint and nothing else. */
+  single(): Subject[] | null;
   /** arrived are those of the news that came to a new country, or to a new kind of network. */
   arrived(): Subject[] | null;
 }
@@ -69,6 +71,9 @@ interface Stay {
   /** It was heard from elsewhere since. */
   left: boolean;
 }
+
+/** What a call is to its subject: nothing new, one new endpoint, something else new as well, or an arrival in a new place. */
+type What = 'none' | 'endpoint' | 'met' | 'arrived';
 
 interface Known {
   readonly subject: Subject;
@@ -234,9 +239,9 @@ export function createNews(): News {
     return memorable(current.quarter);
   }
 
-  function newsOf(known: Known, row: UsageRow): 'none' | 'met' | 'arrived' {
+  function newsOf(known: Known, row: UsageRow): What {
     const quarter = quarterAt(row.time);
-    const endpoint = meet(known, 0, row.endpoint, quarter);
+    const endpoint = meet(known, 0, row.endpoint, quarter) ? 'endpoint' : 'none';
     // Who failed to authenticate was not the token: its place and client are not met.
     if (row.status === 401) return metLast(known, row, endpoint);
     const places = placesOf(row);
@@ -246,20 +251,15 @@ export function createNews(): News {
     const client = meet(known, 4, clientOf(row.userAgent), quarter);
     if (country) known.stays.push({ place: 'country', value: places.country, at: row.time, left: false });
     if (kind) known.stays.push({ place: 'kind', value: places.kind, at: row.time, left: false });
-    if (country || kind) {
-      metLast(known, row, true);
-      return 'arrived';
-    }
-    return metLast(known, row, endpoint || network || client);
+    if (country || kind) return metLast(known, row, 'arrived');
+    return metLast(known, row, network || client ? 'met' : endpoint);
   }
 
-  function metLast(known: Known, row: UsageRow, met: boolean): 'none' | 'met' | 'arrived' {
-    if (!met) {
-      // Late, it may move a first meeting to an earlier time; and a second try of a call is as new as the first.
-      return row.time <= known.lastMet ? 'arrived' : 'none';
-    }
+  function metLast(known: Known, row: UsageRow, what: What): What {
+    // Late, it may move a first meeting to an earlier time; and a second try of a call is as new as the first.
+    if (what === 'none') return row.time <= known.lastMet ? 'arrived' : 'none';
     if (row.time > known.lastMet) known.lastMet = row.time;
-    return 'met';
+    return what;
   }
 
   return {
@@ -267,6 +267,8 @@ export function createNews(): News {
       const touched = new Set<Known>();
       const news = new Set<Known>();
       const arrived = new Set<Known>();
+      /** New endpoints of each; without end where it met anything else. */
+      const endpoints = new Map<Known, number>();
       const named = (subjects: ReadonlySet<Known>) =>
         subjects.size > MAX_SUBJECTS ? null : [...subjects].map(({ subject }) => subject);
       return {
@@ -275,11 +277,14 @@ export function createNews(): News {
           const known = knownOf(row.owner, row.lineage);
           if (tells(known, row)) touched.add(known);
           const what = newsOf(known, row);
-          if (what !== 'none') news.add(known);
+          if (what === 'none') return;
+          news.add(known);
           if (what === 'arrived') arrived.add(known);
+          endpoints.set(known, (endpoints.get(known) ?? 0) + (what === 'endpoint' ? 1 : Number.POSITIVE_INFINITY));
         },
         touched: () => named(touched),
         news: () => named(news),
+        single: () => named(new Set([...news].filter((known) => endpoints.get(known) === 1))),
         arrived: () => named(arrived),
       };
     },

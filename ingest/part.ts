@@ -20,6 +20,7 @@ export interface Part {
   /** As in the batch log. */
   readonly touched: readonly Subject[] | null;
   readonly news: readonly Subject[] | null;
+  readonly single: readonly Subject[] | null;
   readonly arrived: readonly Subject[] | null;
   readonly owners: readonly string[] | null;
   readonly counts: LineCounts;
@@ -37,4 +38,16 @@ export interface Batch {
 /** isUrgent says that a page may follow from a part: it holds steps in a token's life, or its calls are news of somebody. */
 export function isUrgent({ lifecycle, news }: Part): boolean {
   return lifecycle.length > 0 || news === null || news.length > 0;
+}
+
+/** singleIn are the subjects of all parts that met one new endpoint and nothing else; null when one part does not say. */
+export function singleIn(parts: readonly Part[]): readonly Subject[] | null {
+  if (parts.some(({ news, single }) => news === null || single === null)) return null;
+  const said = new Map<string, number>();
+  for (const subject of parts.flatMap(({ news }) => news ?? [])) {
+    const key = JSON.stringify(subject);
+    said.set(key, (said.get(key) ?? 0) + 1);
+  }
+  // One endpoint in each of two requests is two endpoints.
+  return parts.flatMap(({ single }) => single ?? []).filter((subject) => said.get(JSON.stringify(subject)) === 1);
 }

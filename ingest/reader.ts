@@ -198,6 +198,7 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
             times: from <= to ? [from, to] : null,
             touched: note?.touched() ?? null,
             news: note?.news() ?? null,
+            single: note?.single() ?? null,
             arrived: note?.arrived() ?? null,
             owners: owners.size > MAX_OWNERS ? null : [...owners],
             counts: refuseLines(

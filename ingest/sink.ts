@@ -3,7 +3,7 @@ import type { Queues, Subject } from '../queues/index.ts';
 import { encodeRejected, type LineStore, type TableName } from '../store/index.ts';
 import type { IngestMetrics } from './metrics.ts';
 import type { News } from './news.ts';
-import type { Batch, Part } from './part.ts';
+import { type Batch, type Part, singleIn } from './part.ts';
 import { CONTENT_LIMIT } from './reader.ts';
 import { encodeCounts, type LineCounts, type LineError, refuseLines } from './result.ts';
 import { cutText } from './text.ts';
@@ -100,6 +100,7 @@ export function createSink({ store, queues, news, log, metrics }: SinkContext): 
           lifecycle: lifecycle.length - badLifecycle.length,
           touched: together(parts, (part) => part.touched),
           news: together(parts, (part) => part.news),
+          single: singleIn(parts),
           arrived: together(parts, (part) => part.arrived),
           owners: together(parts, (part) => part.owners),
         };

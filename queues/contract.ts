@@ -16,6 +16,8 @@ export interface BatchEntry {
   readonly touched: readonly Subject[] | null;
   /** Those of them that met an endpoint, place or client which their receiver had not seen of them; null when they are too many to name. */
   readonly news: readonly Subject[] | null;
+  /** Those of the news that met one new endpoint and nothing else: alone that pages nobody. Null when the receiver does not say. */
+  readonly single: readonly Subject[] | null;
   /** Those of the news that came to a new place: what they do next is looked at too. */
   readonly arrived: readonly Subject[] | null;
   /** Owners of the lifecycle events in it; null when they are too many to name. */
@@ -32,6 +34,17 @@ export interface NotificationJob {
 
 /** RECENT_MS is how much older than the newest mark a mark of `SharedState.recent` may be before it is forgotten: a sender's clock may be a day ahead. */
 export const RECENT_MS = 3 * 24 * 3_600_000;
+
+/**
+ * isTallied tells whether a tally that began at `began` has every mark of `from` or later. A mark may have come a day before its own
+ * time, and is kept for RECENT_MS after it came.
+ */
+export function isTallied(began: number, from: number, now: number): boolean {
+  return from - AHEAD_MS >= Math.max(began, now - RECENT_MS);
+}
+
+/** A sender's clock may be so much ahead. */
+const AHEAD_MS = 24 * 3_600_000;
 
 /** BatchLog holds the batches that the detectors have not judged yet; kept in Redis, appended before a sender is acknowledged. */
 export interface BatchLog {
@@ -64,6 +77,12 @@ export interface Workers {
   onNotify(send: (job: NotificationJob, attempt: number) => Promise<void>): void;
 }
 
+/** Mark is one thing that is tallied: the same name for one member counts once. `time` is event time, epoch milliseconds. */
+export interface Mark {
+  readonly name: string;
+  readonly time: number;
+}
+
 /** SharedState is small state that every process must agree on. */
 export interface SharedState {
   /** setOnce stores `value` under `name` unless one is there, and returns the one that is there. */
@@ -86,6 +105,17 @@ export interface SharedState {
    * Members RECENT_MS older than the newest mark are forgotten.
    */
   recent(name: string, marks: ReadonlyMap<string, number>, from: number, limit: number): Promise<string[]>;
+  /**
+   * tally marks members and returns how many marks of `from` or later each of them has, counting no further than `limit`. Null when
+   * that is not known: the tally began less than a day before `from`, or `from` is about RECENT_MS ago. `now` is the clock.
+   */
+  tally(
+    name: string,
+    marks: ReadonlyMap<string, readonly Mark[]>,
+    { from, now, limit }: { readonly from: number; readonly now: number; readonly limit: number },
+  ): Promise<ReadonlyMap<string, number> | null>;
+  /** tallyAnew begins a tally again at `now`, because something was not marked. */
+  tallyAnew(name: string, now: number): Promise<void>;
   /** count adds to a counter and returns what it stands at. */
   count(name: string, by: number): Promise<number>;
 }

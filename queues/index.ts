@@ -4,6 +4,7 @@ import type { Queues, QueuesContext } from './contract.ts';
 export type {
   BatchEntry,
   BatchLog,
+  Mark,
   NotificationJob,
   Queues,
   QueuesContext,
@@ -13,7 +14,7 @@ export type {
   Subject,
   Workers,
 } from './contract.ts';
-export { NOTIFY_ATTEMPTS, RetryLater } from './contract.ts';
+export { NOTIFY_ATTEMPTS, RECENT_MS, RetryLater } from './contract.ts';
 export { createMemoryQueues, createMemoryState } from './memory.ts';
 export { findRedisServer, stopPrivateRedis } from './server.ts';
 

@@ -1,4 +1,4 @@
-import { type BatchEntry, type Queues, RECENT_MS, type SharedState } from './contract.ts';
+import { type BatchEntry, isTallied, type Queues, RECENT_MS, type SharedState } from './contract.ts';
 
 /** createMemoryState is SharedState for one process that needs no other: a backtest. Nothing survives it. */
 export function createMemoryState(): SharedState {
@@ -8,6 +8,8 @@ export function createMemoryState(): SharedState {
   const groups = new Map<string, Set<string> | 'full'>();
   const marked = new Map<string, Map<string, number>>();
   const counts = new Map<string, number>();
+  const tallies = new Map<string, Map<string, Map<string, number>>>();
+  const began = new Map<string, number>();
   return {
     async setOnce(name, value) {
       const there = values.get(name);
@@ -54,6 +56,23 @@ export function createMemoryState(): SharedState {
         .filter(([, time]) => time >= from)
         .slice(0, limit)
         .map(([member]) => member);
+    },
+    async tally(name, marks, { from, now, limit }) {
+      const since = began.get(name) ?? now;
+      began.set(name, since);
+      const members = tallies.get(name) ?? new Map<string, Map<string, number>>();
+      tallies.set(name, members);
+      const found = new Map<string, number>();
+      for (const [member, added] of marks) {
+        const all = [...(members.get(member) ?? []), ...added.map(({ name: mark, time }) => [mark, time] as const)];
+        const newest = [...new Map(all)].sort(([, a], [, b]) => b - a).slice(0, limit);
+        members.set(member, new Map(newest));
+        found.set(member, newest.filter(([, time]) => time >= from).length);
+      }
+      return isTallied(since, from, now) ? found : null;
+    },
+    async tallyAnew(name, now) {
+      began.set(name, now);
     },
     async count(name, by) {
       const count = (counts.get(name) ?? 0) + by;

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { stableId } from '../core/index.ts';
 import type { Guard } from './connection.ts';
-import { type BatchEntry, RECENT_MS, type RequestLog, type SharedState } from './contract.ts';
+import { type BatchEntry, isTallied, RECENT_MS, type RequestLog, type SharedState } from './contract.ts';
 
 /** Adds members that are not there yet, each under the next version, in one step. */
 const ADD_SCRIPT = `
@@ -108,6 +108,31 @@ export function createSharedState(redis: Redis, prefix: string, guarded: Guard):
         if (error) throw error;
         return members as string[];
       }),
+    tally: (name, marks, { from, now, limit }) =>
+      guarded('counting shared state', async () => {
+        const began = key('began', name);
+        const members = [...marks.keys()];
+        const steps = redis.pipeline().set(began, now, 'NX').get(began);
+        for (const member of members) {
+          const where = key('tally', name, stableId([member]));
+          steps.zadd(where, ...(marks.get(member) ?? []).flatMap(({ name: mark, time }) => [time, mark]));
+          // The newest are enough to count up to the limit.
+          steps.zremrangebyrank(where, 0, -limit - 1);
+          steps.pexpire(where, RECENT_MS);
+          steps.zcount(where, from, '+inf');
+        }
+        const results = (await steps.exec()) ?? [];
+        const answers = results.map(([error, answer]) => {
+          if (error) throw error;
+          return Number(answer);
+        });
+        if (!isTallied(answers[1] ?? now, from, now)) return null;
+        return new Map(members.map((member, i) => [member, answers[2 + i * 4 + 3] ?? 0]));
+      }),
+    tallyAnew: (name, now) =>
+      guarded('counting shared state', async () => {
+        await redis.set(key('began', name), now);
+      }),
     count: (name, by) => guarded('counting shared state', () => redis.incrby(key('count', name), by)),
   };
 }
@@ -166,7 +191,7 @@ export function createRequestLog(redis: Redis, prefix: string, guarded: Guard): 
 }
 
 /** What a receiver of an older version leaves out, so that an upgrade with batches waiting goes on. */
-const UNSAID = { touched: null, news: null, arrived: null, owners: null };
+const UNSAID = { touched: null, news: null, single: null, arrived: null, owners: null };
 
 /** createBatchStream keeps the batches that wait to be judged, oldest first. */
 export function createBatchStream(redis: Redis, prefix: string, guarded: Guard) {

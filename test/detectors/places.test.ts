@@ -55,7 +55,16 @@ async function found(calls: readonly UsageRow[]): Promise<Detection[]> {
   const judge = openJudge({ store, config: { detectors: {} }, log: createLogger('error') });
   const times = calls.map(({ time }) => time);
   const entry = { receivedAt: NOW, minTime: Math.max(...times) - HOUR_MS, maxTime: Math.max(...times) };
-  const batch = { ...entry, usage: calls.length, lifecycle: 0, touched: null, news: null, arrived: null, owners: null };
+  const batch = {
+    ...entry,
+    usage: calls.length,
+    lifecycle: 0,
+    touched: null,
+    news: null,
+    single: null,
+    arrived: null,
+    owners: null,
+  };
   const token = calls[0]?.lineage;
   return (await judge(scopeOf([batch], NOW - HOUR_MS))).filter(({ subject }) => subject.lineage === token);
 }
@@ -211,7 +220,10 @@ describe('a busy token whose owner has others', () => {
       lifecycle: 0,
     };
     const judge = openJudge({ store, config: { detectors: {} }, log: createLogger('error') });
-    const scope = scopeOf([{ ...batch, touched: null, news: null, arrived: null, owners: null }], NOW - HOUR_MS);
+    const scope = scopeOf(
+      [{ ...batch, touched: null, news: null, single: null, arrived: null, owners: null }],
+      NOW - HOUR_MS,
+    );
     return (await judge(scope)).filter(({ detector }) => detector === 'geo-novelty');
   }
 
@@ -244,6 +256,7 @@ describe('a busy token whose owner has others', () => {
       usage: 1,
       lifecycle: 0,
       touched: null,
+      single: null,
       news: null,
       arrived: null,
       owners: null,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { subjectsToJudge } from '../../detectors/subjects.ts';
-import { type BatchEntry, createMemoryState, type Subject } from '../../queues/index.ts';
+import { type BatchEntry, createMemoryState, type SharedState, type Subject } from '../../queues/index.ts';
 
 const AT = Date.parse('2026-11-20T12:00:00Z');
 const MINUTE_MS = 60_000;
@@ -15,6 +15,7 @@ function batch(at: number, fields: Partial<BatchEntry> = {}): BatchEntry {
     usage: 1,
     lifecycle: 0,
     touched: [],
+    single: [],
     news: [],
     arrived: [],
     owners: [],
@@ -22,15 +23,31 @@ function batch(at: number, fields: Partial<BatchEntry> = {}): BatchEntry {
   };
 }
 
+/** A look at some batches at the time of the newest; those not among `judged` only wait with them. */
+let key = 0;
+function judged(
+  shared: SharedState,
+  entries: readonly BatchEntry[],
+  of = entries,
+  now = Math.max(...entries.map((one) => one.maxTime)),
+) {
+  return subjectsToJudge(
+    shared,
+    entries.map((entry) => ({ key: String(key++), entry })),
+    of,
+    now,
+  );
+}
+
 describe('who is judged', () => {
   it('is who met something new in the batches, and nobody else', async () => {
     const entries = [batch(AT, { touched: [A, B], news: [A] })];
-    expect(await subjectsToJudge(createMemoryState(), entries, entries)).toEqual([A]);
+    expect(await judged(createMemoryState(), entries)).toEqual([A]);
   });
 
   it('is also who came to a new place within the last hour, told of it by whichever process', async () => {
     const shared = createMemoryState();
-    const look = (entry: BatchEntry) => subjectsToJudge(shared, [entry], [entry]);
+    const look = (entry: BatchEntry) => judged(shared, [entry]);
     await look(batch(AT, { touched: [A, B], news: [A, B], arrived: [A] }));
     expect(await look(batch(AT + 60 * MINUTE_MS, { touched: [A, B] }))).toEqual([A]);
     expect(await look(batch(AT + 61 * MINUTE_MS, { touched: [B] }))).toEqual([]);
@@ -39,7 +56,7 @@ describe('who is judged', () => {
 
   it('is asked of the store while a batch of the last hour did not say', async () => {
     const shared = createMemoryState();
-    const look = (entry: BatchEntry) => subjectsToJudge(shared, [entry], [entry]);
+    const look = (entry: BatchEntry) => judged(shared, [entry]);
     expect(await look(batch(AT, { news: null, arrived: null }))).toBeNull();
     expect(await look(batch(AT + 60 * MINUTE_MS, { touched: [A] }))).toBeNull();
     expect(await look(batch(AT + 80 * MINUTE_MS, { touched: [A] }))).toEqual([]);
@@ -48,7 +65,7 @@ describe('who is judged', () => {
 
   it('is whoever came to a new place lately when a batch is too large to name its subjects', async () => {
     const shared = createMemoryState();
-    const look = (entry: BatchEntry) => subjectsToJudge(shared, [entry], [entry]);
+    const look = (entry: BatchEntry) => judged(shared, [entry]);
     await look(batch(AT, { touched: [A], news: [A], arrived: [A] }));
     expect(await look(batch(AT + MINUTE_MS, { touched: null, news: [B] }))).toEqual([B, A]);
   });
@@ -56,13 +73,65 @@ describe('who is judged', () => {
   it('is asked of the store when they are too many to name', async () => {
     const many = Array.from({ length: 1_001 }, (_, i): Subject => ['acme', `tok_${i}`]);
     const entries = [batch(AT, { touched: many, news: many })];
-    expect(await subjectsToJudge(createMemoryState(), entries, entries)).toBeNull();
+    expect(await judged(createMemoryState(), entries)).toBeNull();
   });
 
   it('hears of batches that are too old to page: where they came is not come to again', async () => {
     const shared = createMemoryState();
     const old = batch(AT, { touched: [A], news: [A], arrived: [A] });
     const now = batch(AT + 30 * MINUTE_MS, { touched: [A] });
-    expect(await subjectsToJudge(shared, [old, now], [now])).toEqual([A]);
+    expect(await judged(shared, [old, now], [now])).toEqual([A]);
+  });
+
+  describe('with a single new endpoint', () => {
+    const HOUR_MS = 60 * MINUTE_MS;
+    const DAY_MS = 24 * HOUR_MS;
+    const single = (at: number, fields: Partial<BatchEntry> = {}) => batch(at, { news: [A], single: [A], ...fields });
+    /** A shared state of a service that has run for weeks. */
+    const used = async () => {
+      const shared = createMemoryState();
+      await judged(shared, [batch(AT - 14 * DAY_MS)]);
+      return shared;
+    };
+
+    it('is the third within a day, from however many batches, and any that comes with more', async () => {
+      const shared = await used();
+      const look = (entry: BatchEntry) => judged(shared, [entry]);
+      expect(await look(single(AT))).toEqual([]);
+      expect(await look(single(AT + 12 * HOUR_MS))).toEqual([]);
+      expect(await look(single(AT + 24 * HOUR_MS))).toEqual([A]);
+      expect(await look(single(AT + 40 * HOUR_MS))).toEqual([]);
+      expect(await look(single(AT + 41 * HOUR_MS, { single: [] }))).toEqual([A]);
+      // What came with more may be what makes one endpoint tell.
+      expect(await look(single(AT + 42 * HOUR_MS))).toEqual([A]);
+      expect(
+        await judged(shared, [single(AT + 99 * HOUR_MS), single(AT + 99 * HOUR_MS), single(AT + 99 * HOUR_MS)]),
+      ).toEqual([A]);
+    });
+
+    it('is everybody while nobody counted for long enough, or something was not counted', async () => {
+      const young = createMemoryState();
+      expect(await judged(young, [single(AT)])).toEqual([A]);
+      expect(await judged(young, [single(AT + 48 * HOUR_MS)])).toEqual([A]);
+      expect(await judged(young, [single(AT + 100 * HOUR_MS)])).toEqual([]);
+      await judged(young, [batch(AT + 101 * HOUR_MS, { news: null })]);
+      expect(await judged(young, [single(AT + 102 * HOUR_MS)])).toEqual([A]);
+      // Old history is too old to be asked for, whoever was in it.
+      const shared = await used();
+      await judged(shared, [batch(AT - 9 * DAY_MS, { news: null })], [], AT);
+      expect(await judged(shared, [single(AT)])).toEqual([]);
+    });
+
+    it('is whoever a late batch names, because it is judged with what came after it', async () => {
+      const shared = await used();
+      expect(await judged(shared, [single(AT + HOUR_MS)])).toEqual([]);
+      expect(await judged(shared, [single(AT + 2 * HOUR_MS)])).toEqual([]);
+      expect(await judged(shared, [single(AT)], undefined, AT + 2 * HOUR_MS)).toEqual([A]);
+    });
+
+    it('is everybody when the receiver does not say', async () => {
+      const shared = await used();
+      expect(await judged(shared, [single(AT, { single: null })])).toEqual([A]);
+    });
   });
 });

@@ -16,6 +16,7 @@ function part(id: string, receivedAt: number, events: string[]): Part {
     rejected: [],
     times: [receivedAt, receivedAt],
     touched: [],
+    single: [],
     news: [],
     arrived: [],
     owners: [],

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createNews } from '../../ingest/news.ts';
+import { type Part, singleIn } from '../../ingest/part.ts';
 import { encodeUsage, type Store, type UsageRow } from '../../store/index.ts';
 import { openTestStore } from '../kit/store.ts';
 
@@ -129,6 +130,47 @@ describe('what a batch says about its subjects', () => {
     expect(arrived(call({ time: AT + 3, country: 'BR', status: 401 }))).toEqual([]);
     expect(arrived(call({ time: AT + 3, country: 'BR' }))).toHaveLength(1);
     expect(arrived(call({ time: AT + 4, networkKind: 'vpn' }))).toHaveLength(1);
+  });
+
+  test('who met one new endpoint and nothing else is told apart: alone that is nothing', () => {
+    const news = createNews();
+    const single = (...rows: UsageRow[]) => {
+      const note = news.note();
+      for (const row of rows) note.see(row);
+      return note.single();
+    };
+    expect(single(call())).toEqual([]);
+    const [keys, users, repos] = ['keys', 'users', 'repos'].map((name, i) =>
+      call({ time: AT + 1 + i, endpoint: `GET /v1/${name}` }),
+    ) as [UsageRow, UsageRow, UsageRow];
+    expect(single(keys)).toEqual([['acme', 'tok_a']]);
+    expect(single(users, call({ time: AT + 9 }))).toEqual([['acme', 'tok_a']]);
+    for (const [i, fresh] of [{ country: 'BR' }, { asn: 64501 }, { userAgent: 'python/3' }].entries()) {
+      expect(single(call({ time: AT + 20 + i, endpoint: `GET /v2/${i}`, ...fresh }))).toEqual([]);
+      expect(
+        single(
+          call({ time: AT + 30 + i, endpoint: `GET /v3/${i}` }),
+          call({ time: AT + 30 + i, endpoint: `GET /v4/${i}` }),
+        ),
+      ).toEqual([]);
+    }
+    // Who failed to authenticate met the endpoint, and its place is nobody's.
+    expect(single(call({ ...repos, time: AT + 50, status: 401, country: 'JP' }))).toEqual([['acme', 'tok_a']]);
+    // Late: it may move a first meeting.
+    expect(single(call({ time: AT + 2 }))).toEqual([]);
+  });
+
+  test('one new endpoint in each of two requests of a batch is two', () => {
+    const part = (news: Part['news'], single: Part['single']): Part => ({
+      ...{ id: 'p', sender: 's', source: 'native', events: [], eventLines: [], lifecycle: [], lifecycleLines: [] },
+      ...{ rejected: [], times: null, touched: [], arrived: [], owners: [], news, single },
+      counts: { accepted: 0, rejected: 0, skipped: 0, errors: [] },
+    });
+    const [a, b, c] = [['acme', 'a'] as const, ['acme', 'b'] as const, ['acme', 'c'] as const];
+    expect(singleIn([part([a, b], [a]), part([c], [c])])).toEqual([a, c]);
+    expect(singleIn([part([a, b], [a, b]), part([a, c], [a])])).toEqual([b]);
+    expect(singleIn([part([a, b], [a]), part([a], [])])).toEqual([]);
+    expect(singleIn([part([a], [a]), part(null, null)])).toBeNull();
   });
 
   test('the same lineage under another owner is another subject', () => {

@@ -78,7 +78,7 @@ describe('a batch log that is away', () => {
       const part: Part = {
         ...{ id: row.id, sender: 's', source: 'native', events: [encodeUsage(row)], eventLines: [1], lifecycle: [] },
         ...{ lifecycleLines: [], rejected: [], times: [row.time, row.time] },
-        ...{ touched: note.touched(), news: note.news(), arrived: note.arrived(), owners: [] },
+        ...{ touched: note.touched(), news: note.news(), single: note.single(), arrived: note.arrived(), owners: [] },
         counts: { accepted: 1, rejected: 0, skipped: 0, errors: [] },
       };
       return { token: row.id, receivedAt: row.receivedAt, parts: [part] };
@@ -288,6 +288,7 @@ describe('what the engine refuses for good', () => {
       rejected: [],
       times: [1, 1],
       touched: [],
+      single: [],
       news: [],
       arrived: [],
       owners: [],

@@ -28,6 +28,8 @@ export function createSharedState(): MemorySharedState {
       return state.countDistinct(name, asked, limit);
     },
     recent: state.recent,
+    tally: state.tally,
+    tallyAnew: state.tallyAnew,
     count: state.count,
   };
 }

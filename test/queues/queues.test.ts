@@ -66,6 +66,7 @@ const WAITING: BatchEntry = {
   usage: 3,
   lifecycle: 0,
   touched: [],
+  single: [],
   news: null,
   arrived: null,
   owners: null,
@@ -159,6 +160,7 @@ describe('batch log', () => {
       usage: 3,
       lifecycle: 0,
       touched: [],
+      single: [],
       news: null,
       arrived: null,
       owners: null,
@@ -178,7 +180,7 @@ describe('a batch that a receiver of an older version entered', () => {
     const old = { receivedAt: 9, minTime: 1, maxTime: 2, usage: 3, lifecycle: 0 };
     await queues.batches.append([old as BatchEntry]);
     const found = (await queues.batches.peek(10)).find(({ entry }) => entry.receivedAt === 9);
-    expect(found?.entry).toEqual({ ...old, touched: null, news: null, arrived: null, owners: null });
+    expect(found?.entry).toEqual({ ...old, touched: null, news: null, single: null, arrived: null, owners: null });
     await queues.batches.remove([found?.key ?? '']);
   });
 });
@@ -211,6 +213,38 @@ describe('shared state', () => {
       ]);
       expect((await shared.recent('seen', marks, 0, 10)).toSorted()).toEqual(['a', 'b', 'c']);
       expect(await shared.recent('seen', new Map(), 2 * kept, 1)).toHaveLength(1);
+    }
+  });
+
+  it('tallies what was marked of each member lately, a name once, and only once it has for long enough', async () => {
+    const day = RECENT_MS / 3;
+    const began = 100 * day;
+    for (const shared of [queues.shared, createMemoryState()]) {
+      const at = (time: number, ...names: string[]) => names.map((name) => ({ name, time }));
+      const tally = (marks: Record<string, ReturnType<typeof at>>, from: number, now: number) =>
+        shared.tally('met', new Map(Object.entries(marks)), { from, now, limit: 3 });
+      expect(await tally({ a: at(began, '1') }, began, began)).toBeNull();
+      const now = began + 2 * day;
+      const from = began + day;
+      expect(await tally({ a: at(now - 5, '2', '3') }, from - 1, now)).toBeNull();
+      expect(await tally({ a: at(now - 4, '3', '4'), b: at(now, '1') }, from, now)).toEqual(
+        new Map([
+          ['a', 3],
+          ['b', 1],
+        ]),
+      );
+      // The newest three are kept: late ones push nobody out.
+      expect(await tally({ a: at(now - 9, '5'), b: at(now - 3, '2') }, now - 4, now)).toEqual(
+        new Map([
+          ['a', 2],
+          ['b', 2],
+        ]),
+      );
+      // Marks are kept for so long after they came.
+      expect(await tally({ a: at(now, '6') }, now, now + 2 * day)).toEqual(new Map([['a', 1]]));
+      expect(await tally({ a: at(now, '6') }, now, now + 2 * day + 1)).toBeNull();
+      await shared.tallyAnew('met', now);
+      expect(await tally({ a: at(now + day, '7') }, now + day - 1, now + day)).toBeNull();
     }
   });
 
