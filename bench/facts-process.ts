@@ -1,7 +1,8 @@
 import { createLogger, systemClock } from '../core/index.ts';
 import { openJudge, scopeOf, subjectsToJudge } from '../detectors/index.ts';
-import { createMemoryState, type Subject } from '../queues/index.ts';
-import { encodeLifecycle, encodeUsage, openStore, type Store } from '../store/index.ts';
+import { createNews, followedUp } from '../ingest/index.ts';
+import { createMemoryState } from '../queues/index.ts';
+import { encodeLifecycle, encodeUsage, openStore, type Store, type UsageRow } from '../store/index.ts';
 import { serve } from './processes.ts';
 import { covered, random, type Span } from './statistics.ts';
 
@@ -37,8 +38,9 @@ let fleet: Extract<FactsQuestion, { ask: 'load' }> | null = null;
 let store: Store | null = null;
 /** One for all batches, as in the service: it remembers what it looks up once a day. */
 let judge: ReturnType<typeof openJudge> | null = null;
-/** What the detect workers of all processes share. */
+/** What the processes share, and what the receiver knows of each token. */
 const shared = createMemoryState();
+const receiver = createNews();
 /** What the current batch has read. */
 let reads: { readonly spans: Span[]; readonly queries: Record<string, number> } = { spans: [], queries: {} };
 
@@ -127,6 +129,7 @@ async function load(question: Extract<FactsQuestion, { ask: 'load' }>): Promise<
   // The workers have run for as long as there is history.
   await subjectsToJudge(shared, [], [], endMs - days * DAY_MS);
   store = await open(dataDir);
+  await receiver.warm(store, endMs, new AbortController().signal);
   judge = openJudge({ config: { detectors: {} }, store: watched(store), log: createLogger('error') });
   return events;
 }
@@ -156,20 +159,15 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
   const draw = random(number);
   const receivedAt = endMs + number * 1_000;
   const first = Math.floor(draw() * fleet.tokens);
-  const news: Subject[] = [];
-  const single: Subject[] = [];
-  const arrived: Subject[] = [];
+  const note = receiver.note();
   const lines = Array.from({ length: tokens }, (_, i) => {
     const n = (first + i * 7) % (fleet?.tokens ?? 1);
     const owner = n % owners;
     const token = `tok_${n}`;
     const walks = draw() < 0.01;
     const travels = draw() < 0.002;
-    if (walks || travels) news.push([`owner_${owner}`, token]);
-    if (walks && !travels) single.push([`owner_${owner}`, token]);
-    if (travels) arrived.push([`owner_${owner}`, token]);
     const country = `${String.fromCharCode(65 + (owner % 20))}${String.fromCharCode(65 + (Math.floor(owner / 20) % (COUNTRIES / 20)))}`;
-    return encodeUsage({
+    const row: UsageRow = {
       time: receivedAt - 1_000 + Math.floor(draw() * 1_000),
       receivedAt,
       id: `batch-${number}-${i}`,
@@ -192,7 +190,9 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
       requestId: `b${i}`,
       attributes: '',
       source: 'native',
-    });
+    };
+    note.see(row);
+    return encodeUsage(row);
   });
   const issuers = Array.from({ length: 20 }, () => `owner_${Math.floor(draw() * owners)}`);
   const steps = issuers.map((owner, i) => {
@@ -230,10 +230,12 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
 
   reads = { spans: [], queries: {} };
   const began = performance.now();
-  // As a receiver names them, that knows what it has seen of each token.
+  const [minTime, maxTime] = [receivedAt - 1_000, receivedAt];
+  const said = [{ touched: note.touched(), arrived: note.arrived() }];
   const entry = {
-    ...{ receivedAt, minTime: receivedAt - 1_000, maxTime: receivedAt, usage: lines.length, lifecycle: steps.length },
-    ...{ touched: null, news, single, arrived, owners: [...new Set(issuers)] },
+    ...{ receivedAt, minTime, maxTime, usage: lines.length, lifecycle: steps.length },
+    ...{ touched: await followedUp(shared, said, { from: minTime, to: maxTime }), news: note.news() },
+    ...{ single: note.single(), owners: [...new Set(issuers)] },
   };
   const subjects = await subjectsToJudge(shared, [{ key: String(number), entry }], [entry], receivedAt);
   const scope = scopeOf([entry], receivedAt - 3_600_000, subjects);

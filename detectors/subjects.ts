@@ -3,12 +3,6 @@ import { DAY_MS, OPEN_MS } from './baseline.ts';
 import { ENDPOINTS_LATELY } from './candidates.ts';
 import { DISORDER_MS } from './contract.ts';
 
-/** Under this name the detect workers share who came to a new place lately, by event time. */
-const ARRIVED = 'arrived';
-
-/** Stands for everybody: a batch did not say who came to a new place in it. */
-const ANYBODY = '*';
-
 /** Under this name the detect workers count together what each subject met within a day, by event time. */
 const HINTS = 'hints';
 
@@ -23,42 +17,28 @@ export interface Waiting {
 
 /**
  * subjectsToJudge are the subjects of `judged` that met something new in it, but for those with fewer new endpoints within a day than
- * make a candidate and nothing else; and those that came to a new place shortly before
- * by event time, because what they do next tells what it was: nobody else's verdict can have changed. Null when the batches do
- * not tell, and the store must be asked. Arrivals and new endpoints are remembered for all processes; `waiting` are the batches taken
- * from the batch log, of which `judged` are recent enough to page; `now` is the clock, epoch milliseconds.
+ * make a candidate and nothing else; and those that came to a new place shortly before, because what they do next tells what it was:
+ * nobody else's verdict can have changed. Null when the batches do not tell, and the store must be asked. New endpoints are counted for
+ * all processes; `waiting` are the batches taken from the batch log, of which `judged` are recent enough to page; `now` is the clock,
+ * epoch milliseconds.
  */
 export async function subjectsToJudge(
-  shared: Pick<SharedState, 'recent' | 'tally' | 'tallyAnew'>,
+  shared: Pick<SharedState, 'tally' | 'tallyAnew'>,
   waiting: readonly Waiting[],
   judged: readonly BatchEntry[],
   now: number,
 ): Promise<readonly Subject[] | null> {
-  const marks = new Map<string, number>();
-  const mark = (member: string, time: number) => marks.set(member, Math.max(time, marks.get(member) ?? time));
-  for (const { arrived, maxTime } of waiting.map(({ entry }) => entry)) {
-    if (arrived === null) mark(ANYBODY, maxTime);
-    else for (const subject of arrived) mark(JSON.stringify(subject), maxTime);
-  }
   const from = judged.reduce((earliest, entry) => Math.min(earliest, entry.minTime), Number.POSITIVE_INFINITY);
-  const since = from - OPEN_MS - DISORDER_MS;
-  const [recent, hints] = await Promise.all([
-    shared.recent(ARRIVED, marks, since, MAX_SUBJECTS + 1),
-    hintsSince(shared, waiting, since - DAY_MS, now),
-  ]);
-  if (recent.length > MAX_SUBJECTS || recent.includes(ANYBODY)) return null;
+  const hints = await hintsSince(shared, waiting, from - DISORDER_MS - OPEN_MS - DAY_MS, now);
   const subjects = new Map<string, Subject>();
-  // A batch that is too large to name its subjects may have touched any of them.
-  const touched = judged.some((entry) => entry.touched === null) ? null : new Set<string>();
-  for (const entry of judged) {
-    if (entry.news === null) return null;
-    for (const subject of entry.news) {
+  for (const { news, touched } of judged) {
+    if (news === null || touched === null) return null;
+    for (const subject of news) {
       const member = JSON.stringify(subject);
       if ((hints?.get(member) ?? ENDPOINTS_LATELY) >= ENDPOINTS_LATELY) subjects.set(member, subject);
     }
-    for (const subject of entry.touched ?? []) touched?.add(JSON.stringify(subject));
+    for (const subject of touched) subjects.set(JSON.stringify(subject), subject);
   }
-  for (const member of recent) if (touched?.has(member) ?? true) subjects.set(member, JSON.parse(member) as Subject);
   return subjects.size > MAX_SUBJECTS ? null : [...subjects.values()];
 }
 

@@ -19,11 +19,13 @@ import { createRedactor } from './redact.ts';
 import { createSink } from './sink.ts';
 import { createTemplates } from './templates.ts';
 
+export { followedUp } from './arrivals.ts';
 export { FORMATS, formatNamed, type LogFormat } from './formats/index.ts';
 export { type Geo, type GeoDatabase, openGeo } from './geo.ts';
 export type { IngestAnswer } from './http.ts';
 export { type ImportFileOptions, type ImportProgress, type ImportResult, importFiles } from './import.ts';
 export { type AccessKey, createKeys, FIRST_KEY_FILE, type IssuedKey, type Keys } from './keys.ts';
+export { createNews } from './news.ts';
 export type { IngestOutcome, IngestRequest } from './pipeline.ts';
 export { addCounts, type LineCounts, type LineError, NO_LINES } from './result.ts';
 

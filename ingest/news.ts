@@ -10,8 +10,9 @@ import {
   text,
   type UsageRow,
 } from '../store/index.ts';
+import { ARRIVAL_MS } from './arrivals.ts';
 
-/** Subjects that a batch names at most: one that touches more is looked at by asking the store. */
+/** Subjects that met something new that a batch names at most: of one with more, the store is asked. */
 const MAX_SUBJECTS = 1_000;
 
 /** Values of all subjects that are remembered at most, some 50 bytes each; past it the memory starts anew. */
@@ -30,8 +31,8 @@ const SLICE_VALUES = 200_000;
 export interface Note {
   /** see takes note of a call that is about to be stored. */
   see(row: UsageRow): void;
-  /** touched are the subjects whose calls may tell more of an arrival in a new place; null when they are too many to name. */
-  touched(): Subject[] | null;
+  /** touched are the subjects whose calls may tell more of an arrival in a new place. */
+  touched(): Subject[];
   /** news are those of them that met something new; null when they are too many to name. */
   news(): Subject[] | null;
   /** single are those of the news that met one new endpoint and nothing else. */
@@ -58,9 +59,6 @@ export interface News {
   /** size is the number of values remembered. */
   size(): number;
 }
-
-/** How long after an arrival, by event time, calls may tell more of it: longer than any detector looks back. */
-const ARRIVAL_MS = 2 * 3_600_000;
 
 /** Stay is a place that a subject came to lately. */
 interface Stay {
@@ -282,7 +280,7 @@ export function createNews(): News {
           if (what === 'arrived') arrived.add(known);
           endpoints.set(known, (endpoints.get(known) ?? 0) + (what === 'endpoint' ? 1 : Number.POSITIVE_INFINITY));
         },
-        touched: () => named(touched),
+        touched: () => [...touched].map(({ subject }) => subject),
         news: () => named(news),
         single: () => named(new Set([...news].filter((known) => endpoints.get(known) === 1))),
         arrived: () => named(arrived),

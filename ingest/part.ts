@@ -17,11 +17,13 @@ export interface Part {
   readonly rejected: readonly string[];
   /** Earliest and latest event time; null without events. */
   readonly times: readonly [from: number, to: number] | null;
-  /** As in the batch log. */
+  /** Subjects whose calls may tell more of an arrival in a new place; null when nobody took note of them. */
   readonly touched: readonly Subject[] | null;
+  /** Those of the news that came to a new place; null when they are too many to name. */
+  readonly arrived: readonly Subject[] | null;
+  /** As in the batch log. */
   readonly news: readonly Subject[] | null;
   readonly single: readonly Subject[] | null;
-  readonly arrived: readonly Subject[] | null;
   readonly owners: readonly string[] | null;
   readonly counts: LineCounts;
 }

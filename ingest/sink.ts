@@ -1,6 +1,7 @@
 import { errorText, type Logger, TokenwatchError } from '../core/index.ts';
 import type { Queues, Subject } from '../queues/index.ts';
 import { encodeRejected, type LineStore, type TableName } from '../store/index.ts';
+import { followedUp } from './arrivals.ts';
 import type { IngestMetrics } from './metrics.ts';
 import type { News } from './news.ts';
 import { type Batch, type Part, singleIn } from './part.ts';
@@ -17,7 +18,7 @@ const ISOLATION_LIMIT = 200;
 /** SinkContext is what a sink works with. */
 export interface SinkContext {
   readonly store: LineStore;
-  readonly queues: Pick<Queues, 'batches' | 'requests'>;
+  readonly queues: Pick<Queues, 'batches' | 'requests' | 'shared'>;
   readonly news: Pick<News, 'forget'> | null;
   readonly log: Logger;
   readonly metrics: IngestMetrics;
@@ -92,20 +93,21 @@ export function createSink({ store, queues, news, log, metrics }: SinkContext): 
 
       const times = parts.flatMap((part) => part.times ?? []);
       if (times.length > 0) {
+        const [minTime, maxTime] = [times.reduce((a, b) => Math.min(a, b)), times.reduce((a, b) => Math.max(a, b))];
         const entry = {
-          receivedAt,
-          minTime: times.reduce((a, b) => Math.min(a, b)),
-          maxTime: times.reduce((a, b) => Math.max(a, b)),
+          ...{ receivedAt, minTime, maxTime },
           usage: events.length - badEvents.length,
           lifecycle: lifecycle.length - badLifecycle.length,
-          touched: together(parts, (part) => part.touched),
           news: together(parts, (part) => part.news),
           single: singleIn(parts),
-          arrived: together(parts, (part) => part.arrived),
           owners: together(parts, (part) => part.owners),
         };
+        const append = async () => {
+          const touched = await followedUp(queues.shared, parts, { from: minTime, to: maxTime });
+          await queues.batches.append([{ ...entry, touched }]);
+        };
         if (entry.usage + entry.lifecycle > 0)
-          await queues.batches.append([entry]).catch((error: unknown) => {
+          await append().catch((error: unknown) => {
             // Nobody is told of what was met: the next call has to say so.
             news?.forget();
             throw error;

@@ -12,14 +12,12 @@ export interface BatchEntry {
   readonly maxTime: number;
   readonly usage: number;
   readonly lifecycle: number;
-  /** Subjects whose calls may tell more of an arrival in a new place; null when they are too many to name. */
+  /** Subjects that came to a new place shortly before, as any receiver heard, and whose calls may tell more of it; null when that is not known. */
   readonly touched: readonly Subject[] | null;
-  /** Those of them that met an endpoint, place or client which their receiver had not seen of them; null when they are too many to name. */
+  /** Those that met an endpoint, place or client which their receiver had not seen of them; null when they are too many to name. */
   readonly news: readonly Subject[] | null;
   /** Those of the news that met one new endpoint and nothing else: alone that pages nobody. Null when the receiver does not say. */
   readonly single: readonly Subject[] | null;
-  /** Those of the news that came to a new place: what they do next is looked at too. */
-  readonly arrived: readonly Subject[] | null;
   /** Owners of the lifecycle events in it; null when they are too many to name. */
   readonly owners: readonly string[] | null;
 }

@@ -134,7 +134,7 @@ describe('a token id that two owners use', () => {
     const again = async () => {
       const entries = batches.map(({ at, usage }) => ({
         ...{ receivedAt: Number(at), minTime: NOW, maxTime: NOW + 2 * HOUR, usage: Number(usage) },
-        ...{ lifecycle: 0, touched: null, news: null, single: null, arrived: null, owners: null },
+        ...{ lifecycle: 0, touched: null, news: null, single: null, owners: null },
       }));
       return judge(scopeOf(entries, NOW));
     };

@@ -220,10 +220,7 @@ describe('a busy token whose owner has others', () => {
       lifecycle: 0,
     };
     const judge = openJudge({ store, config: { detectors: {} }, log: createLogger('error') });
-    const scope = scopeOf(
-      [{ ...batch, touched: null, news: null, single: null, arrived: null, owners: null }],
-      NOW - HOUR_MS,
-    );
+    const scope = scopeOf([{ ...batch, touched: null, news: null, single: null, owners: null }], NOW - HOUR_MS);
     return (await judge(scope)).filter(({ detector }) => detector === 'geo-novelty');
   }
 
@@ -258,7 +255,6 @@ describe('a busy token whose owner has others', () => {
       touched: null,
       single: null,
       news: null,
-      arrived: null,
       owners: null,
     };
     expect(scopeOf([entry], 0).within.to).toBe(Date.UTC(2026, 10, 17));

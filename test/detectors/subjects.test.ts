@@ -17,7 +17,6 @@ function batch(at: number, fields: Partial<BatchEntry> = {}): BatchEntry {
     touched: [],
     single: [],
     news: [],
-    arrived: [],
     owners: [],
     ...fields,
   };
@@ -45,42 +44,16 @@ describe('who is judged', () => {
     expect(await judged(createMemoryState(), entries)).toEqual([A]);
   });
 
-  it('is also who came to a new place within the last hour, told of it by whichever process', async () => {
-    const shared = createMemoryState();
-    const look = (entry: BatchEntry) => judged(shared, [entry]);
-    await look(batch(AT, { touched: [A, B], news: [A, B], arrived: [A] }));
-    expect(await look(batch(AT + 60 * MINUTE_MS, { touched: [A, B] }))).toEqual([A]);
-    expect(await look(batch(AT + 61 * MINUTE_MS, { touched: [B] }))).toEqual([]);
-    expect(await look(batch(AT + 80 * MINUTE_MS, { touched: [A, B] }))).toEqual([]);
+  it('is also whose calls may tell more of an arrival shortly before', async () => {
+    const entries = [batch(AT, { touched: [B], news: [A] }), batch(AT + 1, { touched: [A] })];
+    expect(await judged(createMemoryState(), entries)).toEqual([A, B]);
   });
 
-  it('is asked of the store while a batch of the last hour did not say', async () => {
-    const shared = createMemoryState();
-    const look = (entry: BatchEntry) => judged(shared, [entry]);
-    expect(await look(batch(AT, { news: null, arrived: null }))).toBeNull();
-    expect(await look(batch(AT + 60 * MINUTE_MS, { touched: [A] }))).toBeNull();
-    expect(await look(batch(AT + 80 * MINUTE_MS, { touched: [A] }))).toEqual([]);
-    expect(await look(batch(AT + 81 * MINUTE_MS, { news: null, arrived: [] }))).toBeNull();
-  });
-
-  it('is whoever came to a new place lately when a batch is too large to name its subjects', async () => {
-    const shared = createMemoryState();
-    const look = (entry: BatchEntry) => judged(shared, [entry]);
-    await look(batch(AT, { touched: [A], news: [A], arrived: [A] }));
-    expect(await look(batch(AT + MINUTE_MS, { touched: null, news: [B] }))).toEqual([B, A]);
-  });
-
-  it('is asked of the store when they are too many to name', async () => {
+  it('is asked of the store when a batch does not say, or when they are too many to name', async () => {
+    expect(await judged(createMemoryState(), [batch(AT, { news: null })])).toBeNull();
+    expect(await judged(createMemoryState(), [batch(AT, { touched: null })])).toBeNull();
     const many = Array.from({ length: 1_001 }, (_, i): Subject => ['acme', `tok_${i}`]);
-    const entries = [batch(AT, { touched: many, news: many })];
-    expect(await judged(createMemoryState(), entries)).toBeNull();
-  });
-
-  it('hears of batches that are too old to page: where they came is not come to again', async () => {
-    const shared = createMemoryState();
-    const old = batch(AT, { touched: [A], news: [A], arrived: [A] });
-    const now = batch(AT + 30 * MINUTE_MS, { touched: [A] });
-    expect(await judged(shared, [old, now], [now])).toEqual([A]);
+    expect(await judged(createMemoryState(), [batch(AT, { news: many })])).toBeNull();
   });
 
   describe('with a single new endpoint', () => {

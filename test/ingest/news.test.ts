@@ -140,11 +140,11 @@ describe('what a batch says about its subjects', () => {
       return note.single();
     };
     expect(single(call())).toEqual([]);
-    const [keys, users, repos] = ['keys', 'users', 'repos'].map((name, i) =>
+    const [keys, teams, repos] = ['keys', 'teams', 'repos'].map((name, i) =>
       call({ time: AT + 1 + i, endpoint: `GET /v1/${name}` }),
     ) as [UsageRow, UsageRow, UsageRow];
     expect(single(keys)).toEqual([['acme', 'tok_a']]);
-    expect(single(users, call({ time: AT + 9 }))).toEqual([['acme', 'tok_a']]);
+    expect(single(teams, call({ time: AT + 9 }))).toEqual([['acme', 'tok_a']]);
     for (const [i, fresh] of [{ country: 'BR' }, { asn: 64501 }, { userAgent: 'python/3' }].entries()) {
       expect(single(call({ time: AT + 20 + i, endpoint: `GET /v2/${i}`, ...fresh }))).toEqual([]);
       expect(
@@ -217,7 +217,7 @@ describe('what a batch says about its subjects', () => {
   test('subjects that are too many to name are not named', () => {
     const note = createNews().note();
     for (let i = 0; i < 1_001; i++) note.see(call({ lineage: `tok_${i}` }));
-    expect([note.touched(), note.news()]).toEqual([null, null]);
+    expect([note.touched().length, note.news(), note.single()]).toEqual([1_001, null, []]);
   });
 });
 

@@ -63,7 +63,7 @@ describe('a batch log that is away', () => {
         await engines.queues.batches.append(entries);
       },
     };
-    const queues = { batches, requests: engines.queues.requests };
+    const queues = { batches, requests: engines.queues.requests, shared: engines.queues.shared };
     const sink = createSink({ store: engines.store, queues, news, log: quiet, metrics: sinkMetrics() });
     /** A call with the same endpoint as ever, a second after the one before. */
     const batch = (serial: number) => {

@@ -68,7 +68,6 @@ const WAITING: BatchEntry = {
   touched: [],
   single: [],
   news: null,
-  arrived: null,
   owners: null,
 };
 
@@ -162,7 +161,6 @@ describe('batch log', () => {
       touched: [],
       single: [],
       news: null,
-      arrived: null,
       owners: null,
     });
     await queues.batches.append([entry(1), entry(2), entry(3)]);
@@ -180,7 +178,7 @@ describe('a batch that a receiver of an older version entered', () => {
     const old = { receivedAt: 9, minTime: 1, maxTime: 2, usage: 3, lifecycle: 0 };
     await queues.batches.append([old as BatchEntry]);
     const found = (await queues.batches.peek(10)).find(({ entry }) => entry.receivedAt === 9);
-    expect(found?.entry).toEqual({ ...old, touched: null, news: null, single: null, arrived: null, owners: null });
+    expect(found?.entry).toEqual({ ...old, touched: null, news: null, single: null, owners: null });
     await queues.batches.remove([found?.key ?? '']);
   });
 });
