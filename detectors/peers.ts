@@ -16,11 +16,8 @@ interface PeerParams extends Record<string, unknown> {
   lineages: string[];
   values: string[];
   mets: number[];
-  /** What people found malicious, facet, owner, lineage and value in step: nobody met it. */
-  leftFacets: string[];
-  leftOwners: string[];
-  leftLineages: string[];
-  leftValues: string[];
+  /** What people found malicious, by facet, owner, lineage and value: nobody met it. */
+  left: string[];
 }
 
 /** Peers is what others make of a value that a lineage met. */
@@ -47,7 +44,7 @@ const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
      SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
      FROM rollup_facets
      WHERE facet IN {facets:Array(String)} AND value IN {values:Array(String)}
-       AND NOT has(arrayZip({leftFacets:Array(String)}, {leftOwners:Array(String)}, {leftLineages:Array(String)}, {leftValues:Array(String)}), (toString(facet), toString(owner), lineage, toString(value)))
+       AND concat(facet, '\\n', owner, '\\n', lineage, '\\n', value) NOT IN {left:Array(String)}
      GROUP BY facet, owner, lineage, value
    )
    ARRAY JOIN {askers:Array(Array(UInt32))}[transform(concat(facet, '\\n', value), {keys:Array(String)}, arrayEnumerate({keys:Array(String)}), 1)] AS i
@@ -93,7 +90,9 @@ export async function askPeers(
       const key = `${facet}\n${value}`;
       askers.set(key, [...(askers.get(key) ?? []), at + 1]);
     }
-    const left = malicious.filter(({ facet, value }) => askers.has(`${facet}\n${value}`));
+    const left = malicious
+      .filter(({ facet, value }) => askers.has(`${facet}\n${value}`))
+      .map(({ facet, owner, lineage, value }) => [facet, owner, lineage, value].join('\n'));
     const rows = await reads.read(peers, {
       keys: [...askers.keys()],
       askers: [...askers.values()],
@@ -102,10 +101,7 @@ export async function askPeers(
       lineages: asked.map(({ lineage }) => lineage),
       values: asked.map(({ value }) => value),
       mets: asked.map(({ met }) => met),
-      leftFacets: left.map(({ facet }) => facet),
-      leftOwners: left.map(({ owner }) => owner),
-      leftLineages: left.map(({ lineage }) => lineage),
-      leftValues: left.map(({ value }) => value),
+      left,
     });
     for (const { of, ...row } of rows) found.set(freshKey(asked[of] as FreshValue), row);
   }

@@ -40,7 +40,7 @@ function judged(
 
 describe('who is judged', () => {
   it('is who met something new in the batches, and nobody else', async () => {
-    const entries = [batch(AT, { touched: [A, B], news: [A] })];
+    const entries = [batch(AT, { news: [A] })];
     expect(await judged(createMemoryState(), entries)).toEqual([A]);
   });
 
