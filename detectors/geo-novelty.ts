@@ -88,10 +88,11 @@ const cameAlong = together(async (reads, { days }): Promise<ReadonlyMap<string, 
   const fleet = await fleetOf(reads, days.at(-1) as Day);
   const novelty = await Promise.all(days.map((day) => noveltyFacts(reads, day)));
   for (const facts of novelty.flat()) {
-    const home = facts.values.country[0];
-    // Where a token is at home that took over from another, or of which people spoke, is not where it was seen first.
-    if (home !== undefined && facts.inheritedFrom.length === 0 && facts.spoken !== true)
-      rememberHome(fleet, facts, home.value);
+    const [home] = facts.values.country;
+    // What was inherited, said or forgotten decides where a token is at home; this is about where it was seen first.
+    const asSeen =
+      facts.inheritedFrom.length === 0 && facts.spoken !== true && !facts.values.country.some(wasForgotten);
+    if (home !== undefined && asSeen) rememberHome(fleet, facts, home.value);
   }
   const arrivals = days.flatMap((day, index) =>
     (novelty[index] ?? []).flatMap((facts) =>
