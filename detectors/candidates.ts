@@ -1,4 +1,4 @@
-import { defineQuery, sqlRenewals, text } from '../store/index.ts';
+import { defineQuery, FORGOTTEN_AFTER, sqlRenewals, text } from '../store/index.ts';
 import { DAY_MS } from './baseline.ts';
 import { type Lineage, lineageKey } from './lineage.ts';
 import type { Facet } from './prior.ts';
@@ -57,16 +57,20 @@ export const candidates = defineQuery<
   (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage) }),
 );
 
-/** Met is when a lineage met a value first, epoch milliseconds, and the quarters in which its use may have begun anew. */
+/** Met is when a lineage met a value first, epoch milliseconds, and the quarters in which it used it, sorted. */
 export interface Met {
   readonly facet: Facet;
   readonly met: number;
-  readonly renewals: readonly number[];
+  readonly quarters: readonly number[];
 }
 
-/** mayBeRenewed tells whether use of a value may have begun anew in one of some quarters. */
-export function mayBeRenewed({ renewals }: Pick<Met, 'renewals'>, quarters: readonly number[]): boolean {
-  return renewals.length > 0 && renewals.some((quarter) => quarters.includes(quarter));
+/** mayBeRenewed tells whether use of a value may have begun anew in one of some quarters: it was not used for FORGOTTEN_AFTER before. */
+export function mayBeRenewed({ quarters: used }: Pick<Met, 'quarters'>, quarters: readonly number[]): boolean {
+  for (let i = 1; i < used.length; i++) {
+    const quarter = used[i] as number;
+    if (quarter - (used[i - 1] as number) > FORGOTTEN_AFTER && quarters.includes(quarter)) return true;
+  }
+  return false;
 }
 
 /** isCandidate says of one lineage, by what it met, whether the query of the candidates would name it. */

@@ -1,4 +1,4 @@
-import { defineQuery, FORGOTTEN_AFTER, num, quarterName, quarterOf, quarterStart, text } from '../store/index.ts';
+import { FORGOTTEN_AFTER, quarterName, quarterOf, quarterStart } from '../store/index.ts';
 import { DAY_MS, OPEN_MS } from './baseline.ts';
 import type { Day, Reads, Stretch } from './contract.ts';
 import {
@@ -10,7 +10,7 @@ import {
   type Valued,
   valueKey,
 } from './feedback.ts';
-import { askedOf, grouped, type Lineage, type LineageNames, lineageKey } from './lineage.ts';
+import { grouped, type Lineage } from './lineage.ts';
 
 /** How long before a day's events what was met again still counts in a window, or begins an episode. */
 const REACH_MS = DAY_MS + 2 * OPEN_MS;
@@ -52,22 +52,6 @@ interface Used extends Valued {
   readonly quarters: readonly number[];
 }
 
-/** What the lineages met, quarter by quarter. */
-const quartersOf = defineQuery<LineageNames, Used>(
-  'novelty_quarters',
-  `SELECT facet, owner, lineage, value, bitPositionsToArray(groupBitOr(quarters)) AS used
-   FROM rollup_facets
-   WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
-   GROUP BY facet, owner, lineage, value`,
-  (raw) => ({
-    facet: text(raw.facet),
-    owner: text(raw.owner),
-    lineage: text(raw.lineage),
-    value: text(raw.value),
-    quarters: (raw.used as unknown[]).map(num),
-  }),
-);
-
 /** Chain is a lineage and those whose habits count as its own. */
 export type Chain = readonly Lineage[];
 
@@ -98,11 +82,15 @@ export const NOTHING_FORGOTTEN: Memory = { asRemembered: (_day, _chain, values) 
 const lookedUp = new WeakMap<Reads, Map<string, UsedAgain>>();
 const MAX_LOOKED_UP = 20_000;
 
-/** memoryOf reads in which quarters some chains used what, and in the events when use began anew. */
-export async function memoryOf(reads: Reads, stretch: Stretch, chains: readonly Chain[]): Promise<Memory> {
+/** memoryOf looks up in the events when use of what some chains had forgotten began anew; `usedOf` is what a lineage used. */
+export async function memoryOf(
+  reads: Reads,
+  stretch: Stretch,
+  chains: readonly Chain[],
+  usedOf: (one: Lineage) => readonly Used[],
+): Promise<Memory> {
   if (chains.length === 0) return NOTHING_FORGOTTEN;
-  const used = grouped(await askedOf(chains.flat(), (names) => reads.read(quartersOf, names)), lineageKey);
-  const usedBy = (chain: Chain) => chain.flatMap((one) => used.get(lineageKey(one)) ?? []);
+  const usedBy = (chain: Chain) => chain.flatMap(usedOf);
   const quarters = [...new Set(stretch.days.flatMap(renewalQuarters))];
   const lapsed = new Map<string, Lapsed>();
   for (const chain of chains) {

@@ -1,4 +1,4 @@
-import { defineQuery, FORGOTTEN_AFTER, num, quarterOf, sqlRenewals, text } from '../store/index.ts';
+import { defineQuery, FORGOTTEN_AFTER, num, quarterOf, text } from '../store/index.ts';
 import { DAY_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
 import { type Bounds, candidates, isCandidate, type Met, mayBeRenewed, RUSH_ENDPOINTS, widest } from './candidates.ts';
 import { type Day, type Reads, remembered, type Scope, together } from './contract.ts';
@@ -57,7 +57,7 @@ export interface MetFacts {
 const metValues = defineQuery<LineageNames, StoredValue>(
   'novelty_met_values',
   `SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(calls) AS calls, sum(failed) AS failed,
-     min(first_call) % 65536 AS first_status, groupBitOr(quarters) AS used, arrayPopFront(bitPositionsToArray(${sqlRenewals('used')})) AS renewals
+     min(first_call) % 65536 AS first_status, bitPositionsToArray(groupBitOr(quarters)) AS used
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
    GROUP BY facet, owner, lineage, value
@@ -71,7 +71,7 @@ const metValues = defineQuery<LineageNames, StoredValue>(
     calls: num(raw.calls),
     failed: num(raw.failed),
     firstStatus: num(raw.first_status),
-    renewals: (raw.renewals as unknown[]).map(num),
+    quarters: (raw.used as unknown[]).map(num),
     ...NOBODY,
   }),
 );
@@ -129,7 +129,7 @@ export const metFacts = together(async (reads, stretch): Promise<MetFacts[][]> =
       .filter(({ chain, renewed }) => renewed || (chain.length > 1 && isOld(chain.flatMap(storedOf), quarters)))
       .map(({ chain }) => chain);
   });
-  const memory = await memoryOf(reads, stretch, forgetful);
+  const memory = await memoryOf(reads, stretch, forgetful, storedOf);
   const byFacet = remembered(facetsOf);
   return days.map(({ day, bounds }, i) => {
     const again = spoken[i]?.again ?? new Map<string, UsedAgain>();
@@ -140,7 +140,7 @@ export const metFacts = together(async (reads, stretch): Promise<MetFacts[][]> =
       const stored = inheritValues(asSaid(one), past.flatMap(asSaid), startOf(day));
       const values = memory.asRemembered(day, chain, stored);
       // Now it is known when use began anew.
-      if (!isNews && !isCandidate(one, values.map(withoutRenewals), bounds)) return [];
+      if (!isNews && !isCandidate(one, values.map(asRemembered), bounds)) return [];
       const inheritedFrom = past.map(({ lineage }) => lineage);
       return { owner: one.owner, lineage: one.lineage, inheritedFrom, values: byFacet(values) };
     });
@@ -153,8 +153,9 @@ function isOld(values: readonly StoredValue[], quarters: readonly number[]): boo
   return Number.isFinite(first) && quarterOf(first) + FORGOTTEN_AFTER < Math.max(...quarters);
 }
 
-function withoutRenewals({ facet, met }: OwnValue): Met {
-  return { facet, met, renewals: [] };
+/** asRemembered is a value of which it is known when its use began anew. */
+function asRemembered({ facet, met }: OwnValue): Met {
+  return { facet, met, quarters: [] };
 }
 
 /** startOf is when the UTC day began, epoch milliseconds. */
@@ -181,7 +182,7 @@ function pastOf(successions: Successions, one: Lineage): Lineage[] {
   return predecessorsOf(successions, one).map((lineage) => ({ owner: one.owner, lineage }));
 }
 
-type StoredValue = OwnValue & Lineage & Pick<Met, 'renewals'>;
+type StoredValue = OwnValue & Lineage & Pick<Met, 'quarters'>;
 
 /** readMet reads what lineages met, by lineageKey. */
 async function readMet(reads: Reads, of: readonly Lineage[]): Promise<Map<string, StoredValue[]>> {

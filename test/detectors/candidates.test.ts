@@ -37,13 +37,14 @@ const met = fc
   .map(({ facet, met, later }): Told => {
     // What was used again was met long before.
     const first = later.length === 0 ? met : met - 600 * DAY;
-    return { facet, met: first, used: [quarterOf(first), ...later] };
+    const used = [...new Set([quarterOf(first), ...later])].sort((a, b) => a - b);
+    return { facet, met: first, used };
   });
 
 const asMet = ({ facet, met, used }: Told): Met => ({
   facet,
   met,
-  renewals: renewalsOf(used),
+  quarters: used,
 });
 
 /** Where use began anew, by the definition: nobody used it in the four quarters before, but earlier. */
@@ -96,7 +97,7 @@ test('the function and the query name the same candidates', async () => {
   const young = fleet.map(({ values }, i) =>
     isCandidate(
       { owner: 'acme', lineage: `t${i}` },
-      values.map((value) => ({ ...value, renewals: [] })),
+      values.map((value) => ({ ...value, quarters: [] })),
       bounds,
     ),
   );

@@ -136,18 +136,19 @@ describe('what a lineage remembers', () => {
     if (stretch === undefined || day === undefined) throw new Error('no such day');
     const stored = await rows(
       store,
-      `SELECT lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met FROM rollup_facets
+      `SELECT lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met, bitPositionsToArray(groupBitOr(quarters)) AS used FROM rollup_facets
        WHERE has({lineages:Array(String)}, lineage) AND facet = 'country' GROUP BY lineage, value ORDER BY met`,
       { lineages },
     );
-    const values = stored.map(({ lineage, value, met }) => ({
+    const values = stored.map(({ lineage, value, met, used }) => ({
       ...{ facet: 'country', owner: 'acme', lineage: String(lineage), value: String(value), met: Number(met) },
-      ...{ calls: 1, failed: 0, firstStatus: 200 },
+      ...{ calls: 1, failed: 0, firstStatus: 200, quarters: (used as unknown[]).map(Number) },
     }));
     const isOwn = ({ lineage }: { lineage: string }) => lineage === lineages[0];
     const inherited = values.filter((value) => !isOwn(value));
     const known = inheritValues(values.filter(isOwn), inherited, startOf(day));
-    const memory = await memoryOf(store, stretch, [chain(...lineages)]);
+    const usedOf = ({ lineage }: { lineage: string }) => values.filter((value) => value.lineage === lineage);
+    const memory = await memoryOf(store, stretch, [chain(...lineages)], usedOf);
     return memory.asRemembered(day, chain(...lineages), known).map(({ value, met, firstStatus, lastUsed }) => ({
       ...{ value, met, firstStatus, lastUsed },
     }));
