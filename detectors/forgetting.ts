@@ -12,12 +12,15 @@ import {
 } from './feedback.ts';
 import { grouped, type Lineage } from './lineage.ts';
 
-/** How long before a day's events what was met again still counts in a window, or begins an episode. */
+/** How long before a day what was met again still counts in a window, or begins an episode. */
 const REACH_MS = DAY_MS + 2 * OPEN_MS;
 
-/** renewalQuarters are the quarters in which use may have begun anew that a day's findings tell of: the day's own, and at its beginning the one before. */
-export function renewalQuarters({ within }: Pick<Day, 'within'>): number[] {
-  return [...new Set([quarterOf(within.from - REACH_MS), quarterOf(within.to - 1)])];
+/**
+ * renewalQuarters are the quarters in which use may have begun anew that a day's findings tell of: the day's own, and at its beginning the
+ * one before. They are those of the whole UTC day, whatever part of it is judged.
+ */
+export function renewalQuarters(day: Pick<Day, 'within'>): number[] {
+  return [...new Set([quarterOf(startOfDay(day) - REACH_MS), quarterOf(day.within.to - 1)])];
 }
 
 /** Renewal is the quarter in which use of a value began anew after it was forgotten, and the one in which it was used last before. */
@@ -131,7 +134,7 @@ export async function memoryOf(
   };
 }
 
-function startOfDay({ within }: Day): number {
+function startOfDay({ within }: Pick<Day, 'within'>): number {
   return Math.floor(within.from / DAY_MS) * DAY_MS;
 }
 

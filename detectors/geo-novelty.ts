@@ -141,12 +141,18 @@ interface Meetings<V> {
   readonly values: Readonly<Record<Facet, readonly V[]>>;
 }
 
-/** newPlaces are the countries met after the first, and the kinds of networks that came with a new network and no new country. */
+/**
+ * newPlaces are the countries met after the first, and the kinds of networks that came with a new network and no new country. One that was
+ * only forgotten is no reason to say nothing of the kind.
+ */
 function newPlaces<V extends OwnValue | MetValue>(facts: Meetings<V>): { facet: PlaceFacet; value: V }[] {
   const countries = facts.values.country.slice(1);
   const kinds = facts.values.kind
     .slice(1)
-    .filter((kind) => bringsNetwork(facts, kind) && !countries.some((country) => country.met === kind.met));
+    .filter(
+      (kind) =>
+        bringsNetwork(facts, kind) && !countries.some((country) => country.met === kind.met && !wasForgotten(country)),
+    );
   return [
     ...countries.map((value) => ({ facet: 'country' as const, value })),
     ...kinds.map((value) => ({ facet: 'kind' as const, value })),

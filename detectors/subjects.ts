@@ -1,10 +1,7 @@
-import { type BatchEntry, type Mark, RECENT_MS, type SharedState, type Subject } from '../queues/index.ts';
+import { type BatchEntry, HINTS, type Mark, RECENT_MS, type SharedState, type Subject } from '../queues/index.ts';
 import { DAY_MS, OPEN_MS } from './baseline.ts';
 import { ENDPOINTS_LATELY } from './candidates.ts';
 import { DISORDER_MS } from './contract.ts';
-
-/** Under this name the detect workers count together what each subject met within a day, by event time. */
-const HINTS = 'hints';
 
 /** More subjects than this are no longer cheaper to name than to find by a query over the batches. */
 const MAX_SUBJECTS = 1_000;

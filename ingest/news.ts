@@ -115,6 +115,8 @@ function placesOf(row: UsageRow): { readonly country: string; readonly kind: str
  * that came to no new place as far as this process knows, every call may: another receiver may have heard it arrive.
  */
 function tells(known: Known, row: UsageRow): boolean {
+  // Who failed to authenticate was not the token, here or there.
+  if (row.status === 401) return false;
   if (known.stays.length === 0) return true;
   known.stays = known.stays.filter(({ at }) => row.time - at < ARRIVAL_MS);
   const places = placesOf(row);

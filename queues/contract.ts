@@ -75,6 +75,12 @@ export interface Workers {
   onNotify(send: (job: NotificationJob, attempt: number) => Promise<void>): void;
 }
 
+/**
+ * HINTS is the tally of what subjects met: detect workers count in it, and a receiver that starts begins it anew, because the one that
+ * ran before it may have stored what it never entered.
+ */
+export const HINTS = 'hints';
+
 /** Mark is one thing that is tallied: the same name for one member counts once. `time` is event time, epoch milliseconds. */
 export interface Mark {
   readonly name: string;

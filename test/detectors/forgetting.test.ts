@@ -118,6 +118,9 @@ describe('what is forgotten', () => {
     expect(on(Date.UTC(2026, 9, 12))).toEqual([quarter]);
     expect(on(Date.UTC(2026, 9, 2))).toEqual([quarter - 1, quarter]);
     expect(on(Date.UTC(2026, 8, 30))).toEqual([quarter - 1]);
+    // Whatever part of the day is judged: a live look sees an hour of it, a backtest all.
+    const from = Date.UTC(2026, 9, 2, 12);
+    expect(renewalQuarters({ within: { from, to: from + DAY / 24 } })).toEqual([quarter - 1, quarter]);
   });
 });
 

@@ -62,3 +62,21 @@ describe('a region that moves', () => {
     expect(paging(geoNovelty, abroad(10, true)).length).toBeGreaterThan(0);
   });
 });
+
+describe('a new kind of network', () => {
+  /** A token that is heard through a VPN for the first time, in a country that came with it: a new one, or one that it had forgotten and its peers use. */
+  function throughVpn(country: { readonly lastUsed?: number } | null): NoveltyFacts {
+    const made = geoNovelty.examples[2]?.facts as GeoFacts;
+    const kind = made.values.kind.at(-1);
+    if (country === null || kind === undefined) return made;
+    const there = { ...kind, value: 'DE', peersBefore: 8, ...country };
+    return { ...made, values: { ...made.values, country: [...made.values.country, there] } };
+  }
+
+  it('tells by itself in a country that was only forgotten, as in one that is known', () => {
+    const known = paging(geoNovelty, throughVpn(null));
+    expect(known.map(({ anchor }) => anchor)).toEqual([expect.stringContaining('kind vpn')]);
+    const forgotten = paging(geoNovelty, throughVpn({ lastUsed: 22 }));
+    expect(forgotten.map(({ anchor }) => anchor)).toEqual(known.map(({ anchor }) => anchor));
+  });
+});

@@ -41,7 +41,7 @@ describe('who was touched', () => {
   const touches = (news: ReturnType<typeof createNews>, row: UsageRow) => {
     const note = news.note();
     note.see(row);
-    return (note.touched() ?? []).length > 0;
+    return note.touched().length > 0;
   };
   const home = (at: number) => call({ time: AT + at });
   const abroad = (at: number) => call({ time: AT + at, country: 'BR' });
@@ -71,6 +71,14 @@ describe('who was touched', () => {
       { row: home(day + 3 * HOUR_MS), telling: true },
     ];
     expect(calls.map(({ row }) => touches(news, row))).toEqual(calls.map(({ telling }) => telling));
+  });
+
+  test('is nobody who failed to authenticate: the first call from elsewhere is the next one', () => {
+    const news = createNews();
+    const day = 24 * HOUR_MS;
+    touches(news, home(0));
+    const calls = [abroad(day), call({ time: AT + day + 1, status: 401 }), home(day + 2), home(day + 3)];
+    expect(calls.map((row) => touches(news, row))).toEqual([true, false, true, false]);
   });
 
   test('two places are told apart (an arrival itself is news already), and a memory that was thrown away knows of neither', () => {
