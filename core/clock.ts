@@ -6,3 +6,6 @@ export interface Clock {
 
 /** systemClock reads the machine's clock. */
 export const systemClock: Clock = { now: () => Date.now() };
+
+/** AHEAD_MS is how far a sender's clock may be ahead: an event of later is refused. */
+export const AHEAD_MS = 24 * 3_600_000;

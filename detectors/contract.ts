@@ -68,6 +68,11 @@ export interface Day extends Scope {
   readonly index: number;
 }
 
+/** startOf is when the UTC day of a part of it began, epoch milliseconds. */
+export function startOf({ within }: Pick<Day, 'within'>): number {
+  return Math.floor(within.from / DAY_MS) * DAY_MS;
+}
+
 /** Days in one stretch at most: a year of few events is asked about by the month. */
 const MAX_DAYS = 31;
 

@@ -1,6 +1,6 @@
 import { FORGOTTEN_AFTER, quarterName, quarterOf, quarterStart } from '../store/index.ts';
 import { DAY_MS, OPEN_MS } from './baseline.ts';
-import type { Day, Reads, Stretch } from './contract.ts';
+import { type Day, type Reads, type Stretch, startOf } from './contract.ts';
 import {
   firstUsesAfter,
   isExpected,
@@ -20,7 +20,7 @@ const REACH_MS = DAY_MS + 2 * OPEN_MS;
  * one before. They are those of the whole UTC day, whatever part of it is judged.
  */
 export function renewalQuarters(day: Pick<Day, 'within'>): number[] {
-  return [...new Set([quarterOf(startOfDay(day) - REACH_MS), quarterOf(day.within.to - 1)])];
+  return [...new Set([quarterOf(startOf(day) - REACH_MS), quarterOf(day.within.to - 1)])];
 }
 
 /** Renewal is the quarter in which use of a value began anew after it was forgotten, and the one in which it was used last before. */
@@ -78,8 +78,8 @@ export interface Memory {
   ): readonly (V & { readonly lastUsed?: number })[];
 }
 
-/** NOTHING_FORGOTTEN is the memory of lineages that are too young to forget. */
-export const NOTHING_FORGOTTEN: Memory = { asRemembered: (_day, _chain, values) => values };
+/** The memory of lineages that are too young to forget. */
+const NOTHING_FORGOTTEN: Memory = { asRemembered: (_day, _chain, values) => values };
 
 /** First uses since a quarter began, by lapsedKey: looked up once, but for calls that come late. */
 const lookedUp = new WeakMap<Reads, Map<string, UsedAgain>>();
@@ -112,7 +112,7 @@ export async function memoryOf(
       const again = new Map<string, UsedAgain & { readonly lastUsed: number }>();
       for (const { quarter, lastUsed, of } of renewalsAmong(all, activeIn(all), renewalQuarters(day))) {
         // What a predecessor did later in the day was not known when the day began.
-        const until = ({ lineage }: Lineage) => (lineage === chain[0]?.lineage ? day.within.to : startOfDay(day));
+        const until = ({ lineage }: Lineage) => (lineage === chain[0]?.lineage ? day.within.to : startOf(day));
         const [first] = of
           .flatMap((value) => {
             const use = uses.get(lapsedKey(value, quarter));
@@ -132,10 +132,6 @@ export async function memoryOf(
         .sort((a, b) => a.met - b.met || (a.value < b.value ? -1 : 1));
     },
   };
-}
-
-function startOfDay({ within }: Pick<Day, 'within'>): number {
-  return Math.floor(within.from / DAY_MS) * DAY_MS;
 }
 
 /** wasForgotten tells whether a value had been used before, and was forgotten. */

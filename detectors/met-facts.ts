@@ -1,7 +1,7 @@
 import { defineQuery, FORGOTTEN_AFTER, num, quarterOf, text } from '../store/index.ts';
-import { DAY_MS, KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
+import { KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
 import { type Bounds, candidates, isCandidate, type Met, mayBeRenewed, RUSH_ENDPOINTS, widest } from './candidates.ts';
-import { type Day, type Reads, remembered, type Scope, together } from './contract.ts';
+import { type Day, type Reads, remembered, type Scope, startOf, together } from './contract.ts';
 import { feedbackFor, type Said, type UsedAgain, usedAgain, valueKey, valuesAsSaid } from './feedback.ts';
 import { type Chain, memoryOf, renewalQuarters } from './forgetting.ts';
 import { askedOf, grouped, type Lineage, type LineageNames, lineageKey, unique } from './lineage.ts';
@@ -156,11 +156,6 @@ function isOld(values: readonly StoredValue[], quarters: readonly number[]): boo
 /** asRemembered is a value of which it is known when its use began anew. */
 function asRemembered({ facet, met }: OwnValue): Met {
   return { facet, met, quarters: [] };
-}
-
-/** startOf is when the UTC day began, epoch milliseconds. */
-export function startOf(day: Day): number {
-  return Math.floor(day.within.from / DAY_MS) * DAY_MS;
 }
 
 function boundsOf(day: Day, successions: Successions): Bounds {

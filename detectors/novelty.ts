@@ -1,10 +1,10 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { countUntil, DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
-import { type Day, once, type Reads, type Stretch } from './contract.ts';
+import { type Day, once, type Reads, type Stretch, startOf } from './contract.ts';
 import { activityAsSaid, type Feedback, feedbackFor } from './feedback.ts';
 import { wasForgotten } from './forgetting.ts';
 import { askedOf, grouped, type Lineage, type LineageNames, lineageKey, sliced } from './lineage.ts';
-import { type MetFacts, type MetValue, metFacts, type OwnValue, startOf } from './met-facts.ts';
+import { type MetFacts, type MetValue, metFacts, type OwnValue } from './met-facts.ts';
 import { askPeers, type FreshValue, freshKey, type Peers } from './peers.ts';
 import { FACETS, type Facet, fleetOf, type Prior } from './prior.ts';
 import { type Activity, inheritActivity } from './succession.ts';

@@ -1,6 +1,6 @@
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS } from './baseline.ts';
-import { type Day, once, type Reads, type Stretch } from './contract.ts';
+import { type Day, once, type Reads, type Stretch, startOf } from './contract.ts';
 import { distanceKm, ROUNDING_KM, type Spot } from './distance.ts';
 import { feedbackFor } from './feedback.ts';
 import { isSame, type Lineage, lineageKey } from './lineage.ts';
@@ -223,7 +223,7 @@ const isPlaced = once(async (reads: Reads, _: Stretch): Promise<boolean> => {
 export async function travelFacts(reads: Reads, scope: Day): Promise<TravelFacts[]> {
   if (scope.usage === 0 || !(await isPlaced(reads, scope.stretch))) return [];
   // A whole day before the judged one, whatever part of it is judged: a trip around the earth takes 22 hours at 900 km/h.
-  const day = Math.floor(scope.within.from / DAY_MS) * DAY_MS;
+  const day = startOf(scope);
   const [feedback, seen] = await Promise.all([
     feedbackFor(reads, scope.stretch),
     reads.read(staysOf, { from: scope.from, to: scope.to, receivedAt: [...scope.receivedAt], day }),

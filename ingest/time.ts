@@ -1,7 +1,8 @@
+import { AHEAD_MS } from '../core/index.ts';
+
 /** Numbers below this are epoch seconds (until the year 5138), from it on epoch milliseconds (from 1973). */
 const SECONDS_BELOW = 1e11;
 const EARLIEST = Date.UTC(2000, 0, 1);
-const AHEAD_MS = 24 * 3_600_000;
 /** The last day that a ClickHouse DateTime64 holds. */
 const LATEST_STORABLE = Date.UTC(2299, 11, 31);
 const LARGEST_DATE = 8.64e15;

@@ -1,4 +1,4 @@
-import type { Clock, Logger, NotifyReason, TokenwatchError } from '../core/index.ts';
+import { AHEAD_MS, type Clock, type Logger, type NotifyReason, type TokenwatchError } from '../core/index.ts';
 
 /** Subject is a lineage and whom it belongs to. */
 export type Subject = readonly [owner: string, lineage: string];
@@ -34,15 +34,12 @@ export interface NotificationJob {
 export const RECENT_MS = 3 * 24 * 3_600_000;
 
 /**
- * isTallied tells whether a tally that began at `began` has every mark of `from` or later. A mark may have come a day before its own
- * time, and is kept for RECENT_MS after it came.
+ * isTallied tells whether a tally that began at `began` has every mark of `from` or later. A mark may have come AHEAD_MS before its
+ * own time, and is kept for RECENT_MS after it came.
  */
 export function isTallied(began: number, from: number, now: number): boolean {
   return from - AHEAD_MS >= Math.max(began, now - RECENT_MS);
 }
-
-/** A sender's clock may be so much ahead. */
-const AHEAD_MS = 24 * 3_600_000;
 
 /** BatchLog holds the batches that the detectors have not judged yet; kept in Redis, appended before a sender is acknowledged. */
 export interface BatchLog {

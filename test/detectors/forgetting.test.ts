@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scopeOf, stretchesOf } from '../../detectors/contract.ts';
+import { scopeOf, startOf, stretchesOf } from '../../detectors/contract.ts';
 import { memoryOf, renewalIn, renewalQuarters } from '../../detectors/forgetting.ts';
-import { startOf } from '../../detectors/met-facts.ts';
 import { inheritValues } from '../../detectors/succession.ts';
 import {
   encodeUsage,

@@ -5,7 +5,7 @@ import { createIngestMetrics } from '../../ingest/metrics.ts';
 import { createNews } from '../../ingest/news.ts';
 import type { Part } from '../../ingest/part.ts';
 import { createSink } from '../../ingest/sink.ts';
-import type { Queues } from '../../queues/index.ts';
+import { HINTS, type Queues } from '../../queues/index.ts';
 import { encodeUsage, type TableName, type UsageRow } from '../../store/index.ts';
 import { rows } from '../kit/store.ts';
 import { event, ndjson, openEngines, type Receiver, startReceiver, stored, until } from './kit.ts';
@@ -51,6 +51,16 @@ const sinkMetrics = () =>
   createIngestMetrics(createMetrics(), {
     ...{ bufferedBytes: () => 0, redacted: () => 0, lineages: () => 0, remembered: () => 0 },
   });
+
+test('a receiver that starts has what is counted of each token begun anew: the one before may have stored what it never entered', async () => {
+  const { shared } = engines.queues;
+  const now = Date.now();
+  const asked = { from: now - 86_400_000, now, limit: 3 };
+  await shared.tallyAnew(HINTS, now - 30 * 86_400_000);
+  expect(await shared.tally(HINTS, new Map(), asked)).not.toBeNull();
+  await start();
+  expect(await shared.tally(HINTS, new Map(), asked)).toBeNull();
+});
 
 describe('a batch log that is away', () => {
   test('leaves what a batch met news: the next call says so', async () => {
