@@ -31,7 +31,7 @@ const MAX_VALUES = 10_000;
 /** Judged is a value that an alert is about. Times are epoch milliseconds of event time. */
 interface Judged {
   readonly owner: string;
-  /** '' for an owner's churn. */
+  /** '' for what an owner does. */
   readonly lineage: string;
   readonly facet: string;
   readonly value: string;
@@ -184,6 +184,28 @@ const burstsIn = defineQuery<{ alert: string }, Judged>(
   judgedOf,
 );
 
+/** The facets of origins, as `observed` has them: lists of values. */
+const ORIGINS = sqlList(['country', 'network', 'kind', 'client']);
+
+/** The origins that were new to an owner in an alert's detections, and the steps from there since the first of these. */
+const originsIn = defineQuery<{ alert: string }, Judged>(
+  'feedback_origins',
+  `SELECT met.owner AS owner, '' AS lineage, met.facet AS facet, met.value AS value,
+     greatest(min(known.first_seen), any(met.began)) AS first, max(known.last_seen) AS last, sum(known.steps) AS made
+   FROM (
+     SELECT owner, origin.1 AS facet, origin.2 AS value, min(window_from) AS began
+     FROM detections
+     ARRAY JOIN arrayFlatten(arrayMap(one -> arrayMap(found -> (one, found), JSONExtract(observed, one, 'Array(String)')), ${ORIGINS})) AS origin
+     WHERE ${OF_ALERT} AND detector = 'lifecycle-novelty'
+     GROUP BY owner, facet, value
+   ) AS met
+   INNER JOIN (
+     SELECT * FROM rollup_origins WHERE owner IN (SELECT owner FROM detections WHERE ${OF_ALERT} AND detector = 'lifecycle-novelty')
+   ) AS known ON known.owner = met.owner AND known.facet = met.facet AND known.value = met.value
+   GROUP BY met.owner, met.facet, met.value`,
+  judgedOf,
+);
+
 /**
  * The two places of each trip that an alert's detections are about, in whole degrees, the one that the lineage was heard from first
  * before the other; and the use of the other from `before` the trip, or from `since`, on. One square more counts on each side.
@@ -293,12 +315,13 @@ export async function teach(
 ): Promise<number> {
   const { before, after } = REACH_MS[lesson.verdict];
   const since = lesson.since ?? 0;
-  const [met, bursts, trips] = await Promise.all([
+  const [met, bursts, origins, trips] = await Promise.all([
     store.read(metInWindows, { alert, before, after, since }),
     store.read(burstsIn, { alert }),
+    store.read(originsIn, { alert }),
     store.read(tripsIn, { alert, before, since }),
   ]);
-  const judged = [...(await usedSince(store, met, lesson)), ...bursts, ...trips];
+  const judged = [...(await usedSince(store, met, lesson)), ...bursts, ...origins, ...trips];
   await store.insert(
     'feedback',
     judged.map((value) =>

@@ -210,6 +210,8 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
       replaces: '',
       issuedBy: '',
       issuerLineage: '',
+      asn: 0,
+      networkKind: '',
       requestedAt: null,
       expiresAt: null,
       effectiveAt: null,

@@ -16,6 +16,9 @@ export const VOCABULARY_MS = DAY_MS;
 /** A habit of this age weighs 1/e of today's: a token that settled down is judged as settled. */
 export const FORGETTING_MS = 21 * DAY_MS;
 
+/** SLOW_FORGETTING_MS is the same of those who do little: in three weeks an owner's people take some dozens of steps. */
+export const SLOW_FORGETTING_MS = 90 * DAY_MS;
+
 /** A first meeting stays open to judgement this long: what follows it may tell what it was. */
 export const OPEN_MS = HOUR_MS;
 
@@ -59,26 +62,28 @@ interface Fading {
   readonly times: readonly number[];
   /** What the times up to each weigh together, at the last of all. */
   readonly sums: readonly number[];
+  /** At this age a time weighs 1/e. */
+  readonly fadesMs: number;
 }
 
-function fadingOf(sorted: readonly number[], after: number): Fading {
+function fadingOf(sorted: readonly number[], after: number, fadesMs: number): Fading {
   const times = sorted.slice(countUntil(sorted, after));
   const last = times.at(-1) ?? 0;
   let sum = 0;
-  return { times, sums: times.map((time) => (sum += Math.exp((time - last) / FORGETTING_MS))) };
+  return { times, sums: times.map((time) => (sum += Math.exp((time - last) / fadesMs))), fadesMs };
 }
 
 /** weightAt is what the times up to `until` weigh at `at`. */
-function weightAt({ times, sums }: Fading, until: number, at: number): number {
+function weightAt({ times, sums, fadesMs }: Fading, until: number, at: number): number {
   const last = times.at(-1) ?? 0;
-  return (sums[countUntil(times, until) - 1] ?? 0) * Math.exp((last - at) / FORGETTING_MS);
+  return (sums[countUntil(times, until) - 1] ?? 0) * Math.exp((last - at) / fadesMs);
 }
 
-/** historyOf is the history of first meetings and of active hours, both sorted. */
-export function historyOf(met: readonly number[], activeHours: readonly number[]): History {
+/** historyOf is the history of first meetings and of active hours, both sorted, of which one of age `fadesMs` weighs 1/e. */
+export function historyOf(met: readonly number[], activeHours: readonly number[], fadesMs = FORGETTING_MS): History {
   const first = activeHours[0] ?? null;
   const settled = first === null ? Number.POSITIVE_INFINITY : first + VOCABULARY_MS;
-  return { met, first, meetings: fadingOf(met, settled), hours: fadingOf(activeHours, settled) };
+  return { met, first, meetings: fadingOf(met, settled, fadesMs), hours: fadingOf(activeHours, settled, fadesMs) };
 }
 
 /**

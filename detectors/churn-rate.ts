@@ -3,19 +3,11 @@ import { plural, type Severity } from '../core/index.ts';
 import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS } from './baseline.ts';
 import { type ChurnHabits, churnHabits, churnRate, HISTORY_MS, type PastSteps } from './churn-habits.ts';
-import {
-  type Anchor,
-  defineDetector,
-  episodeOf,
-  type Finding,
-  type Params,
-  type Reads,
-  type Scope,
-  together,
-} from './contract.ts';
+import { type Anchor, defineDetector, episodeOf, type Finding, type Params, together } from './contract.ts';
 import { bothEnds, intervalOf } from './explain.ts';
-import { type BurstSaid, churnAsSaid, feedbackFor, isBurstExpected } from './feedback.ts';
+import { BURST_WINDOWS, type BurstSaid, churnAsSaid, feedbackFor, isBurstExpected } from './feedback.ts';
 import { lineageKey } from './lineage.ts';
+import { ownersIn } from './owners.ts';
 import { expectedCount, type Gamma, surpriseOfCount, upperCount } from './statistics.ts';
 import { duration, gradeOf, rounded, severityOf, sqlText, sqlTime } from './words.ts';
 
@@ -63,15 +55,6 @@ export interface ChurnFacts extends PastSteps {
   /** Bursts that people expect: none as full is news while they do. */
   readonly expected?: readonly BurstSaid[];
 }
-
-/** The owners of a scope, when its batches do not name them. */
-const touched = defineQuery<Record<string, unknown> & { from: number; to: number; receivedAt: number[] }, string>(
-  'churn_touched',
-  `SELECT DISTINCT owner FROM lifecycle
-   WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
-     AND has({receivedAt:Array(Int64)}, toUnixTimestamp64Milli(received_at))`,
-  (raw) => text(raw.owner),
-);
 
 /** Steps of each of some days and of the time before it, by `until`; the arrays run in step. */
 const recentSteps = defineQuery<
@@ -132,7 +115,7 @@ const firstUses = defineQuery<{ owners: string[] }, { owner: string; first: numb
 
 const facts = together(async (reads, stretch): Promise<ChurnFacts[][]> => {
   const { days } = stretch;
-  const owners = stretch.lifecycle === 0 ? [] : await ownersIn(reads, stretch);
+  const owners = await ownersIn(reads, stretch);
   if (owners.length === 0) return days.map(() => []);
   const [steps, feedback] = await Promise.all([
     reads.read(recentSteps, {
@@ -157,7 +140,7 @@ const facts = together(async (reads, stretch): Promise<ChurnFacts[][]> => {
       .filter(({ until }) => until === to)
       .map(({ until: _, ...row }) => {
         const said = feedback.ofLineage.get(lineageKey({ owner: row.owner, lineage: '' })) ?? [];
-        const words = said.filter(({ value }) => value === row.step);
+        const words = said.filter(({ facet, value }) => facet in BURST_WINDOWS && value === row.step);
         const past = hours.find((other) => other.owner === row.owner && other.step === row.step)?.hours ?? [];
         const lately = past.filter(({ hour }) => hour >= from - READ_MS);
         return {
@@ -168,10 +151,6 @@ const facts = together(async (reads, stretch): Promise<ChurnFacts[][]> => {
       }),
   );
 });
-
-async function ownersIn(reads: Reads, { owners, from, to, receivedAt }: Scope): Promise<string[]> {
-  return owners === null ? reads.read(touched, { from, to, receivedAt: [...receivedAt] }) : [...owners];
-}
 
 /** seenBefore is -log10 of how often a window as full as this one was seen before, null when it never was. */
 export function seenBefore(facts: PastSteps, at: number, windowMs: number, count: number): number | null {

@@ -8,7 +8,7 @@ import type { Activity } from './succession.ts';
 /** Word is what a person said of one value that a lineage met, or of one burst of an owner's churn. Times are epoch milliseconds, event time. */
 export interface Word extends Lineage {
   readonly alert: string;
-  /** '' for churn. */
+  /** '' for what an owner does: its churn, and from where its tokens are administered. */
   readonly lineage: string;
   /** A facet; TRIP for two places; for churn a key of BURST_WINDOWS. */
   readonly facet: string;
@@ -60,6 +60,9 @@ const version = defineQuery<Record<string, never>, string>(
   (raw) => text(raw.version),
 );
 
+/** How the facets of words about churn begin. */
+const BURST_PREFIX = 'steps-';
+
 /** The newest word about a value counts; every burst of churn, and every alert about a trip, stands for itself. */
 const newestWords = defineQuery<Record<string, never>, Word>(
   'feedback_words',
@@ -69,7 +72,7 @@ const newestWords = defineQuery<Record<string, never>, Word>(
      -- A tuple, because argMax passes over a bare NULL.
      toUnixTimestamp64Milli(argMax(tuple(ends_at), recorded_at).1) AS ends
    FROM feedback
-   GROUP BY owner, lineage, facet, value, if(lineage = '' OR facet = '${TRIP}', alert, '')
+   GROUP BY owner, lineage, facet, value, if(startsWith(facet, '${BURST_PREFIX}') OR facet = '${TRIP}', alert, '')
    ORDER BY max(recorded_at) DESC
    LIMIT ${MAX_WORDS}`,
   (raw) => ({

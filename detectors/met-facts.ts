@@ -41,8 +41,8 @@ export interface Newcomer extends Lineage {
 /** OwnValue is one value that a lineage met; nobody was asked yet who else did. */
 export type OwnValue = MetValue & { readonly facet: Facet };
 
-/** What others make of a value that is no news, or that nobody else met. */
-const NOBODY = { peersBefore: 0, peersRecent: [], fleetBefore: 0, peers: [], newcomers: [] };
+/** NOBODY is what others make of a value that is no news, or that nobody else met. */
+export const NOBODY = { peersBefore: 0, peersRecent: [], fleetBefore: 0, peers: [], newcomers: [] };
 
 /** MetFacts is what one lineage has met of every facet. */
 export interface MetFacts {
@@ -130,7 +130,7 @@ export const metFacts = together(async (reads, stretch): Promise<MetFacts[][]> =
       .map(({ chain }) => chain);
   });
   const memory = await memoryOf(reads, stretch, forgetful, storedOf);
-  const byFacet = remembered(facetsOf);
+  const facetsOf = remembered(byFacet);
   return days.map(({ day, bounds }, i) => {
     const again = spoken[i]?.again ?? new Map<string, UsedAgain>();
     const asSaid = (one: Lineage) => valuesAsSaid(storedOf(one), feedback.ofLineage.get(lineageKey(one)) ?? [], again);
@@ -142,7 +142,7 @@ export const metFacts = together(async (reads, stretch): Promise<MetFacts[][]> =
       // Now it is known when use began anew.
       if (!isNews && !isCandidate(one, values.map(asRemembered), bounds)) return [];
       const inheritedFrom = past.map(({ lineage }) => lineage);
-      return { owner: one.owner, lineage: one.lineage, inheritedFrom, values: byFacet(values) };
+      return { owner: one.owner, lineage: one.lineage, inheritedFrom, values: facetsOf(values) };
     });
   });
 });
@@ -184,7 +184,8 @@ async function readMet(reads: Reads, of: readonly Lineage[]): Promise<Map<string
   return grouped(await askedOf(of, (names) => reads.read(metValues, names)), lineageKey);
 }
 
-function facetsOf(values: readonly OwnValue[]): MetFacts['values'] {
+/** byFacet is values by their facet, the organisation's own way out left out where it is no beginning. */
+export function byFacet(values: readonly OwnValue[]): MetFacts['values'] {
   const of = grouped(values, ({ facet }) => facet);
   return Object.fromEntries(
     FACETS.map((facet) => [facet, withoutEgress(of.get(facet) ?? [])]),

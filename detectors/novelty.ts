@@ -20,6 +20,8 @@ export interface NoveltyFacts {
   /** Start of every active hour, epoch milliseconds, sorted, and the calls made in each. */
   readonly activeHours: readonly number[];
   readonly hourlyCalls: readonly number[];
+  /** At this age a habit weighs 1/e; FORGETTING_MS where it is not said. */
+  readonly fadesMs?: number;
   /** When each other lineage of the owner was first used, sorted. */
   readonly peersSince: readonly number[];
   /** Lineages in use when the day began. */
@@ -56,8 +58,11 @@ const activityOf = defineQuery<LineageNames, Lineage & { hours: number[]; calls:
 /** Lineages of one owner that are counted as peers at most. */
 const MAX_PEERS = 2_000;
 
-/** The lineages of the owners, each with the first use of its tokens. */
-const ownerLineages = defineQuery<{ owners: string[] }, Lineage & { tokens: { token: string; since: number }[] }>(
+/** ownerLineages reads the lineages of some owners, each with the first use of its tokens. */
+export const ownerLineages = defineQuery<
+  { owners: string[] },
+  Lineage & { tokens: { token: string; since: number }[] }
+>(
   'novelty_owner_lineages',
   `SELECT owner, lineage, arraySort(t -> t.2, groupArray((token, since))) AS tokens
    FROM (

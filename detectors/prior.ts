@@ -95,6 +95,47 @@ const fleetActivity = defineQuery<FleetParams, Lineage & Counted>(
   (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage), ...countsOf(raw) }),
 );
 
+/** The same as fleetNovelty of owners, by the origins of their tokens' steps. */
+const ownerNovelty = defineQuery<FleetParams, FleetMember>(
+  'owner_novelty',
+  `WITH {days:Array(Int64)} AS days
+   SELECT facet, owner, arrayMin(mets) AS first,
+     arrayMap(day -> arrayCount(met -> met < day AND met <= first + ${DAY_MS}, mets), days) AS early,
+     arrayMap(day -> arrayCount(met -> met < day AND met > first + ${DAY_MS}, mets), days) AS later
+   FROM (
+     SELECT facet, owner, groupArray(met) AS mets
+     FROM (
+       SELECT facet, owner, value, toUnixTimestamp64Milli(min(first_seen)) AS met
+       FROM rollup_origins
+       WHERE cityHash64(owner) % {every:UInt32} = 0
+       GROUP BY facet, owner, value
+     )
+     GROUP BY facet, owner
+   )
+   WHERE first < days[-1] - ${KNOWN_AFTER_MS}`,
+  (raw) => ({
+    facet: text(raw.facet) as Facet,
+    ...{ owner: text(raw.owner), lineage: '', first: num(raw.first) },
+    ...countsOf(raw),
+  }),
+);
+
+/** The same as fleetActivity of owners: hours with steps whose origin is known. */
+const ownerActivity = defineQuery<FleetParams, Lineage & Counted>(
+  'owner_activity',
+  `WITH arrayMap(day -> intDiv(day, 1000), {days:Array(Int64)}) AS days
+   SELECT owner, arrayMin(hours) + ${DAY_MS / 1000} AS settled,
+     arrayMap(day -> arrayCount(hour -> hour < day AND hour <= settled, hours), days) AS early,
+     arrayMap(day -> arrayCount(hour -> hour < day AND hour > settled, hours), days) AS later
+   FROM (
+     SELECT owner, groupUniqArray(toUnixTimestamp(hour)) AS hours
+     FROM rollup_churn
+     WHERE cityHash64(owner) % {every:UInt32} = 0 AND placed > 0
+     GROUP BY owner
+   )`,
+  (raw) => ({ owner: text(raw.owner), lineage: '', ...countsOf(raw) }),
+);
+
 /** Lineages that a prior is fitted on at most. */
 const PRIOR_SAMPLE = 2_000;
 /** Below this many known lineages a fleet says nothing yet and the default stands. */
@@ -114,6 +155,8 @@ export interface Fleet {
   /** Lineages in use. */
   readonly lineages: number;
   readonly priors: Readonly<Record<Facet, Prior>>;
+  /** The same of owners: from where, and with what, their tokens are issued, rotated and revoked. No endpoints. */
+  readonly ownerPriors: Readonly<Record<Facet, Prior>>;
   /** Who took over from whom without having been declared. */
   readonly successions: Successions;
 }
@@ -200,28 +243,38 @@ async function fitFleets(reads: Reads, days: readonly number[]): Promise<Fleet[]
   );
   const everyOf = (day: number) => Math.max(1, Math.ceil((sizes.get(day) ?? 0) / PRIOR_SAMPLE));
   const samples = [...new Set(days.map(everyOf))];
-  const [successions, ...priors] = await Promise.all([
-    inferSuccessions(reads, days),
-    ...samples.map((every) =>
+  const fitted = (novelty: typeof fleetNovelty, activity: typeof fleetActivity) =>
+    samples.map((every) =>
       fitPriors(
         reads,
         days.filter((day) => everyOf(day) === every),
         every,
+        { novelty, activity },
       ),
-    ),
+    );
+  const [successions, priors, ownerPriors] = await Promise.all([
+    inferSuccessions(reads, days),
+    Promise.all(fitted(fleetNovelty, fleetActivity)),
+    Promise.all(fitted(ownerNovelty, ownerActivity)),
   ]);
-  const priorsOf = new Map(priors.flat());
+  const [priorsOf, ownerPriorsOf] = [new Map(priors.flat()), new Map(ownerPriors.flat())];
   return days.map((day, i) => ({
     lineages: sizes.get(day) ?? 0,
     priors: priorsOf.get(day) as Fleet['priors'],
+    ownerPriors: ownerPriorsOf.get(day) as Fleet['priors'],
     successions: successions[i] as Successions,
   }));
 }
 
-async function fitPriors(reads: Reads, days: number[], every: number): Promise<[day: number, Fleet['priors']][]> {
+async function fitPriors(
+  reads: Reads,
+  days: number[],
+  every: number,
+  asked: { readonly novelty: typeof fleetNovelty; readonly activity: typeof fleetActivity },
+): Promise<[day: number, Fleet['priors']][]> {
   const [members, activity] = await Promise.all([
-    reads.read(fleetNovelty, { days, every }),
-    reads.read(fleetActivity, { days, every }),
+    reads.read(asked.novelty, { days, every }),
+    reads.read(asked.activity, { days, every }),
   ]);
   const hoursOf = new Map(activity.map((row) => [lineageKey(row), row]));
   const counted = members.map((met) => ({ met, hours: hoursOf.get(lineageKey(met)) }));

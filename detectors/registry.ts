@@ -4,6 +4,7 @@ import type { Detector } from './contract.ts';
 import { endpointSpread } from './endpoint-spread.ts';
 import { geoNovelty } from './geo-novelty.ts';
 import { impossibleTravel } from './impossible-travel.ts';
+import { lifecycleNovelty } from './lifecycle-novelty.ts';
 
 /** DETECTORS is every detector there is: a new one is one file and one line here. */
 export const DETECTORS: readonly Detector[] = [
@@ -12,4 +13,5 @@ export const DETECTORS: readonly Detector[] = [
   impossibleTravel,
   combinedSignals,
   churnRateDetector,
+  lifecycleNovelty,
 ];

@@ -43,6 +43,7 @@ const historiesOf = remembered((facts: NoveltyFacts): Readonly<Record<Facet, His
     historyOf(
       facts.values[facet].map(({ met }) => met),
       facts.activeHours,
+      facts.fadesMs,
     );
   return Object.fromEntries(FACETS.map((facet) => [facet, of(facet)])) as Record<Facet, History>;
 });

@@ -46,7 +46,8 @@ export function simulationOf({ kind, seed, tokens, quick }: Scenario): Simulatio
     tokens,
     owners: Math.max(2, Math.round(tokens / TOKENS_PER_OWNER)),
     historyDays: 21,
-    liveDays: attacks ? (quick ? 1 : 3) : quick ? 2 : 7,
+    // As long as the longest attack takes, and a day more to begin it in.
+    liveDays: quick ? (attacks ? 1 : 2) : 7,
     // Each seed ends on another day of the week.
     endMs: END_MS + (seed % 7) * DAY_MS,
     callsPerTokenDay: attacks && tokens < 1_000 ? 60 : 30,

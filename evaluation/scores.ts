@@ -6,7 +6,7 @@ import { type PlainRule, plainRules } from './plain-rule.ts';
 import { LOOK_LEVELS } from './replay.ts';
 
 /** SLOW_KINDS take hours or days by their nature; the others are fast. */
-export const SLOW_KINDS: readonly AttackKind[] = ['enumeration-slow', 'churn-drift'];
+export const SLOW_KINDS: readonly AttackKind[] = ['enumeration-slow', 'churn-drift', 'churn-drift-inside'];
 
 /** Share is `hits` of `of`, with its interval. */
 export interface Share {
@@ -74,7 +74,7 @@ export interface Scores {
 }
 
 const WEEK_MS = 7 * 86_400_000;
-const LOOKED_AT_OWNERS = 'churn-rate';
+const LOOKED_AT_OWNERS: readonly string[] = ['churn-rate', 'lifecycle-novelty'];
 
 /** shareOf makes a share with its Wilson interval. */
 export function shareOf(hits: number, of: number): Share {
@@ -166,7 +166,8 @@ function calibrationOf(outcomes: readonly ScenarioOutcome[]): Calibration[] {
   const detectors = [...new Set(calm.flatMap(({ surprised }) => Object.keys(surprised)))].sort();
   return detectors.map((detector) => {
     const looks = calm.reduce(
-      (sum, outcome) => sum + (detector === LOOKED_AT_OWNERS ? outcome.looks.ownerHours : outcome.looks.lineageHours),
+      (sum, outcome) =>
+        sum + (LOOKED_AT_OWNERS.includes(detector) ? outcome.looks.ownerHours : outcome.looks.lineageHours),
       0,
     );
     const counts = LOOK_LEVELS.map((_, i) =>

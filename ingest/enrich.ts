@@ -92,6 +92,7 @@ export function createEnricher({ redactor, templates, geo, lineages }: EnricherP
     enrichLifecycle(event, { receivedAt, idFallback, source }) {
       const token = redactor.token(event.token);
       const issuedBy = redactor.token(event.issuedBy);
+      const { country, asn, networkKind } = geo.lookup(event.ip);
       return {
         time: event.time,
         receivedAt,
@@ -111,7 +112,9 @@ export function createEnricher({ redactor, templates, geo, lineages }: EnricherP
         reason: redactor.text(event.reason),
         config: configText(event.config),
         ip: event.ip,
-        country: geo.lookup(event.ip).country,
+        country,
+        asn,
+        networkKind,
         userAgent: redactor.text(event.userAgent),
         requestId: redactor.token(event.requestId),
         attributes: attributesText(event.attributes),

@@ -62,6 +62,8 @@ export function encodeLifecycle(row: LifecycleRow): string {
     row.source,
     row.issuedBy,
     row.issuerLineage,
+    row.asn,
+    row.networkKind,
   ]);
 }
 

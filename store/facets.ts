@@ -14,3 +14,18 @@ export const FACETS_OF_CALLS = `[
     ('kind', multiIf(status = 401, '', network_kind = '' AND asn != 0, 'other', toString(network_kind))),
     ('client', if(status = 401, '', toString(substringIndex(user_agent, '/', 1))))
 ]`;
+
+/** ACTS are the steps of a token's life that somebody takes; the others happen to it, or are looked up. */
+export const ACTS = `('issued', 'rotated', 'revoked', 'config_changed')`;
+
+/** ORIGINS_OF_STEPS is what the view behind `rollup_origins` makes of one step; a test holds the two together. */
+export const ORIGINS_OF_STEPS = `[
+    ('country', if(network_kind = 'egress', 'egress', toString(country))),
+    ('network', multiIf(
+        network_kind = 'egress', 'egress',
+        asn != 0, concat('AS', toString(asn)),
+        position(ip, ':') > 0, substringIndex(ip, ':', 2),
+        substringIndex(ip, '.', 2))),
+    ('kind', if(network_kind = '' AND asn != 0, 'other', toString(network_kind))),
+    ('client', toString(substringIndex(user_agent, '/', 1)))
+]`;

@@ -10,7 +10,7 @@ import { createTrouble } from './trouble.ts';
 export { SqlError } from './analyst.ts';
 export type { AnalyseOptions, AnalystResult, LineStore, Query, Rows, Store, TableName } from './contract.ts';
 export { encodeLifecycle, encodeRejected, encodeUsage } from './encode.ts';
-export { FACETS_OF_CALLS } from './facets.ts';
+export { ACTS, FACETS_OF_CALLS, ORIGINS_OF_STEPS } from './facets.ts';
 export {
   FORGOTTEN_AFTER,
   quarterName,

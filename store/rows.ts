@@ -57,6 +57,9 @@ export interface LifecycleRow {
   readonly config: string;
   readonly ip: string;
   readonly country: string;
+  /** As in UsageRow. */
+  readonly asn: number;
+  readonly networkKind: NetworkKind | '';
   readonly userAgent: string;
   readonly requestId: string;
   readonly attributes: string;
@@ -129,6 +132,8 @@ export const LIFECYCLE_COLUMNS = [
   // Last: a batch that an older version wrote ahead ends before these, and the engine fills in what is missing.
   'issued_by',
   'issuer_lineage',
+  'asn',
+  'network_kind',
 ] as const;
 
 /** REJECTED_COLUMNS are the columns of `rejected_events` in the order in which encodeRejected writes them. */

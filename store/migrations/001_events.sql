@@ -58,6 +58,8 @@ CREATE TABLE IF NOT EXISTS lifecycle
     request_id   String COMMENT 'the source''s request id',
     attributes   String COMMENT 'fields the format does not know, as JSON',
     source       LowCardinality(String) COMMENT 'log format that read the line',
+    asn          UInt32 COMMENT 'autonomous system number of that address, 0 when unknown',
+    network_kind LowCardinality(String) COMMENT 'kind of network of that address, as in events',
     INDEX issuer_bloom issuer_lineage TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = ReplacingMergeTree

@@ -100,20 +100,23 @@ SELECT token, lineage, owner, min(time) AS first_seen, max(time) AS last_seen, c
 FROM events
 GROUP BY token, lineage, owner;
 
--- Steps in tokens' lives per owner and hour: the baseline of churn. An issue that replaces a token is a rotation.
+-- Steps in tokens' lives per owner and hour: the baseline of churn, and how many of them tell who took them. An issue that replaces a token is
+-- a rotation.
 CREATE TABLE IF NOT EXISTS rollup_churn
 (
     owner  LowCardinality(String),
     step   LowCardinality(String),
     hour   DateTime('UTC'),
-    steps  SimpleAggregateFunction(sum, UInt64)
+    steps  SimpleAggregateFunction(sum, UInt64),
+    placed SimpleAggregateFunction(sum, UInt64)
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, step, hour)
 SETTINGS non_replicated_deduplication_window = 10000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_churn_mv TO rollup_churn AS
-SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toStartOfHour(time) AS hour, count() AS steps
+SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toStartOfHour(time) AS hour, count() AS steps,
+    countIf(action IN ('issued', 'rotated', 'revoked', 'config_changed') AND (ip != '' OR user_agent != '')) AS placed
 FROM lifecycle
 GROUP BY owner, step, hour;
 
@@ -147,3 +150,34 @@ SELECT
 FROM events
 WHERE accuracy_km > 0 AND network_kind NOT IN ('egress', 'vpn', 'relay') AND status != 401
 GROUP BY owner, lineage, day, latitude, longitude;
+
+-- From where, and with what client, each owner's tokens were issued, rotated, revoked or changed: the baseline of who administers them. Facets and
+-- their values as in rollup_facets; what names neither address nor client has none.
+CREATE TABLE IF NOT EXISTS rollup_origins
+(
+    facet      LowCardinality(String) COMMENT 'country, network, kind (of network) or client',
+    owner      LowCardinality(String) COMMENT 'whose tokens they are',
+    value      LowCardinality(String) COMMENT 'the country, network, kind or client',
+    first_seen SimpleAggregateFunction(min, DateTime64(3, 'UTC')) COMMENT 'first step from there, or with it, event time',
+    last_seen  SimpleAggregateFunction(max, DateTime64(3, 'UTC')) COMMENT 'last step from there, or with it, event time',
+    steps      SimpleAggregateFunction(sum, UInt64) COMMENT 'steps from there, or with it'
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (owner, facet, value)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_origins_mv TO rollup_origins AS
+SELECT origin.1 AS facet, owner, origin.2 AS value, min(time) AS first_seen, max(time) AS last_seen, count() AS steps
+FROM lifecycle
+ARRAY JOIN [
+    ('country', if(network_kind = 'egress', 'egress', toString(country))),
+    ('network', multiIf(
+        network_kind = 'egress', 'egress',
+        asn != 0, concat('AS', toString(asn)),
+        position(ip, ':') > 0, substringIndex(ip, ':', 2),
+        substringIndex(ip, '.', 2))),
+    ('kind', if(network_kind = '' AND asn != 0, 'other', toString(network_kind))),
+    ('client', toString(substringIndex(user_agent, '/', 1)))
+] AS origin
+WHERE action IN ('issued', 'rotated', 'revoked', 'config_changed') AND origin.2 != ''
+GROUP BY facet, owner, value;

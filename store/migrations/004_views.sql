@@ -38,6 +38,12 @@ SELECT owner, lineage, hour, sum(calls) AS calls, sum(denied) AS denied, sum(fai
 FROM rollup_hours
 GROUP BY owner, lineage, hour;
 
+-- From where, and with what client, each owner's tokens were issued, rotated, revoked or changed.
+CREATE VIEW IF NOT EXISTS lifecycle_origins AS
+SELECT facet, owner, value, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(steps) AS steps
+FROM rollup_origins
+GROUP BY facet, owner, value;
+
 -- What is known about each token, since when, and what is still missing. The detectors judge a lineage's next call by the same rule.
 CREATE VIEW IF NOT EXISTS tokens AS
 SELECT

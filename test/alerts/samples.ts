@@ -153,7 +153,16 @@ export function hostileAlert(): Alert {
 export function issueLine(token: string, issuedBy: string, fields: Partial<LifecycleRow> = {}): string {
   return encodeLifecycle({
     ...{ time: T0, receivedAt: T0, id: `${token} ${fields.action}`, action: 'issued', token, lineage: token },
-    ...{ owner: 'acme', replaces: '', issuedBy, issuerLineage: issuedBy, requestedAt: null, expiresAt: null },
+    ...{
+      owner: 'acme',
+      replaces: '',
+      issuedBy,
+      issuerLineage: issuedBy,
+      asn: 0,
+      networkKind: '',
+      requestedAt: null,
+      expiresAt: null,
+    },
     ...{ effectiveAt: null, fingerprint: '', scopes: [], reason: '', config: '', ip: '', country: '' },
     ...{ userAgent: '', requestId: '', attributes: '', source: 'native', ...fields },
   });

@@ -39,7 +39,7 @@ function issue(time: number, token: string): string {
     ...{ time, receivedAt: time, id: token, action: 'issued', token, lineage: token, owner: 'acme', replaces: '' },
     ...{ requestedAt: null, expiresAt: null, effectiveAt: null, fingerprint: '', scopes: [], reason: '', config: '' },
     ...{ ip: '', country: '', userAgent: '', requestId: '', attributes: '', source: 'native' },
-    ...{ issuedBy: '', issuerLineage: '' },
+    ...{ issuedBy: '', issuerLineage: '', asn: 0, networkKind: '' as const },
   };
   return encodeLifecycle(step);
 }

@@ -17,7 +17,16 @@ afterAll(() => store.close());
 const issued = (time: number) =>
   encodeLifecycle({
     ...{ time, receivedAt: NOON, id: `step ${time}`, action: 'issued', token: `tok_${time}`, lineage: `tok_${time}` },
-    ...{ owner: 'acme', replaces: '', issuedBy: '', issuerLineage: '', requestedAt: null, expiresAt: null },
+    ...{
+      owner: 'acme',
+      replaces: '',
+      issuedBy: '',
+      issuerLineage: '',
+      asn: 0,
+      networkKind: '',
+      requestedAt: null,
+      expiresAt: null,
+    },
     ...{ effectiveAt: null, fingerprint: '', scopes: [], reason: '', config: '', ip: '', country: '', userAgent: '' },
     ...{ requestId: '', attributes: '', source: 'native' },
   });

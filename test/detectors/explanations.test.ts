@@ -65,6 +65,14 @@ const FIRES: Readonly<Record<string, readonly object[]>> = {
     action: 'issued',
     id: `issue ${i}`,
   })),
+  'lifecycle-novelty': Array.from({ length: 30 }, (_, i) => ({
+    time: new Date(i < 28 ? FROM + Math.floor(i / 2) * DAY + (i % 2) * HOUR : NOW + i * MINUTE).toISOString(),
+    token: `tok_admin_${i}`,
+    owner: 'initech',
+    action: i % 2 === 0 ? 'issued' : 'revoked',
+    ...(i < 28 ? { ip: '3.14.7.9', user_agent: 'Mozilla/5.0' } : { ip: ABROAD_IP, user_agent: 'curl/8.5' }),
+    id: `step ${i}`,
+  })),
 };
 
 const HISTORY: readonly Call[] = [

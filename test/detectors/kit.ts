@@ -105,7 +105,10 @@ export async function taught(
   await teach(store, alert, { until: null, since: null, ...lesson }, { note: '', by: 'test', now });
 }
 
-/** judged runs events, by time, through receivers, store and detectors. */
+/** Runs over one store: each has deduplication tokens of its own. */
+let runs = 0;
+
+/** judged runs events, by time, through receivers, store and detectors; what a run before stored is still there. */
 export async function judged(
   store: Store,
   events: readonly object[],
@@ -114,11 +117,12 @@ export async function judged(
   const config = loadConfig({ env: { TOKENWATCH_DATA: testStoreFolder() }, cwd: testStoreFolder() });
   const timeOf = (event: object) => Date.parse((event as { time: string }).time);
   const sorted = [...events].sort((a, b) => timeOf(a) - timeOf(b));
+  const run = ++runs;
   const result = await runBacktest({
     files: ['-'],
     format: 'native',
     config: { ...config, geo: { ...config.geo, ...geo } },
-    store,
+    store: { ...store, insert: (table, rows, token) => store.insert(table, rows, `run ${run} ${token}`) },
     clock: systemClock,
     log: createLogger('silent'),
     stdin: Readable.from(sorted.map((event) => `${JSON.stringify(event)}\n`)).map((line) => Buffer.from(line)),

@@ -63,6 +63,8 @@ const steps = Array.from({ length: ROWS }, (_, i) =>
     replaces: i % 4 === 0 ? 'tok_0' : '',
     issuedBy: '',
     issuerLineage: '',
+    asn: 0,
+    networkKind: '',
     requestedAt: i % 3 === 0 ? null : NOW,
     expiresAt: null,
     effectiveAt: NOW,

@@ -82,6 +82,8 @@ function lifecycle(fields: Partial<LifecycleRow> = {}): LifecycleRow {
     replaces: '',
     issuedBy: '',
     issuerLineage: '',
+    asn: 0,
+    networkKind: '',
     requestedAt: null,
     expiresAt: NOW + DAY_MS,
     effectiveAt: null,
@@ -227,7 +229,7 @@ describe('rows', () => {
   test('that an older version wrote ahead, without the newest columns, are stored with those empty', async () => {
     const store = await empty();
     const whole = encodeLifecycle(lifecycle({ id: 'l2', issuedBy: 'tok_0', issuerLineage: 'tok_0' }));
-    const older = JSON.stringify(JSON.parse(encodeLifecycle(lifecycle())).slice(0, -2));
+    const older = JSON.stringify(JSON.parse(encodeLifecycle(lifecycle())).slice(0, -4));
     await store.insert('lifecycle', [older, whole], '');
     expect(await rows(store, 'SELECT id, source, issued_by, issuer_lineage FROM lifecycle ORDER BY id')).toEqual([
       { id: 'l1', source: 'native', issued_by: '', issuer_lineage: '' },
