@@ -184,6 +184,18 @@ const burstsIn = defineQuery<{ alert: string }, Judged>(
   judgedOf,
 );
 
+/** The endpoints on which the lineages of an alert's detections were refused. */
+const refusedIn = defineQuery<{ alert: string }, Judged>(
+  'feedback_refused',
+  `SELECT owner, ifNull(lineage, '') AS of_lineage, 'refused' AS facet, endpoint AS value, min(window_from) AS first, max(window_to) AS last,
+     max(JSONExtractUInt(observed, 'refused')) AS made
+   FROM detections
+   ARRAY JOIN JSONExtract(expected, 'refused_on', 'Array(String)') AS endpoint
+   WHERE ${OF_ALERT} AND detector = 'refused-calls'
+   GROUP BY owner, of_lineage, endpoint`,
+  (raw) => judgedOf({ ...raw, lineage: raw.of_lineage }),
+);
+
 /** The facets of origins, as `observed` has them: lists of values. */
 const ORIGINS = sqlList(['country', 'network', 'kind', 'client']);
 
@@ -315,13 +327,14 @@ export async function teach(
 ): Promise<number> {
   const { before, after } = REACH_MS[lesson.verdict];
   const since = lesson.since ?? 0;
-  const [met, bursts, origins, trips] = await Promise.all([
+  const [met, bursts, origins, refused, trips] = await Promise.all([
     store.read(metInWindows, { alert, before, after, since }),
     store.read(burstsIn, { alert }),
     store.read(originsIn, { alert }),
+    store.read(refusedIn, { alert }),
     store.read(tripsIn, { alert, before, since }),
   ]);
-  const judged = [...(await usedSince(store, met, lesson)), ...bursts, ...origins, ...trips];
+  const judged = [...(await usedSince(store, met, lesson)), ...bursts, ...origins, ...refused, ...trips];
   await store.insert(
     'feedback',
     judged.map((value) =>

@@ -1,5 +1,5 @@
 import { createLogger, systemClock } from '../core/index.ts';
-import { openJudge, scopeOf, subjectsToJudge } from '../detectors/index.ts';
+import { openJudge, refusedToJudge, scopeOf, subjectsToJudge } from '../detectors/index.ts';
 import { createNews, followedUp } from '../ingest/index.ts';
 import { createMemoryState } from '../queues/index.ts';
 import { encodeLifecycle, encodeUsage, openStore, type Store, type UsageRow } from '../store/index.ts';
@@ -237,10 +237,11 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
   const entry = {
     ...{ receivedAt, minTime, maxTime, usage: lines.length, lifecycle: steps.length },
     ...{ touched: await followedUp(shared, said, { from: minTime, to: maxTime }), news: note.news() },
-    ...{ single: note.single(), owners: [...new Set(issuers)] },
+    ...{ single: note.single(), refused: note.refused(), owners: [...new Set(issuers)] },
   };
   const subjects = await subjectsToJudge(shared, [{ key: String(number), entry }], [entry], receivedAt);
-  const scope = scopeOf([entry], receivedAt - 3_600_000, subjects);
+  const refused = await refusedToJudge(shared, [{ key: String(number), entry }], [entry], receivedAt);
+  const scope = scopeOf([entry], receivedAt - 3_600_000, subjects, receivedAt, refused);
   const found = await judge(scope);
   return {
     events: lines.length,

@@ -21,6 +21,8 @@ export interface Scope {
   readonly lifecycle: number;
   /** Who met something new in the batches or shortly before, as far as they tell: no other lineage can be news. Null: the store knows. */
   readonly subjects: readonly Subject[] | null;
+  /** Whose refused calls in the batches may be a burst. Null: the store knows. */
+  readonly refused: readonly Subject[] | null;
   /** Owners of the lifecycle events in the batches, as far as these tell. Null: the store knows. */
   readonly owners: readonly string[] | null;
 }
@@ -34,6 +36,7 @@ export function scopeOf(
   since: number,
   subjects: readonly Subject[] | null = null,
   now: number | null = null,
+  refused: readonly Subject[] | null = null,
 ): Scope {
   const scope = { from: Number.POSITIVE_INFINITY, to: 0, usage: 0, lifecycle: 0 };
   for (const { minTime, maxTime, usage, lifecycle } of entries) {
@@ -53,7 +56,7 @@ export function scopeOf(
   const endOfDay = (Math.floor(scope.to / DAY_MS) + 1) * DAY_MS;
   const followed = Math.min(scope.to + OPEN_MS, Math.max(endOfDay - 1, clock));
   const within = { from: Math.max(since, from - DISORDER_MS), to: followed + 1 };
-  return { ...scope, from, receivedAt, now: clock, since, within, subjects, owners };
+  return { ...scope, from, receivedAt, now: clock, since, within, subjects, refused, owners };
 }
 
 /** Stretch is days on end that are judged together: what they have in common is asked once. */

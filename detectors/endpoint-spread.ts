@@ -216,7 +216,6 @@ export const endpointSpread = defineDetector<NoveltyFacts, keyof typeof PARAMS>(
     'A thief who calls only endpoints that the token uses anyway is not seen here; the place and the client may tell.',
     'The first token to adopt a large release of endpoints that other owners use already looks like a walk until its peers follow.',
     'A walk from the token’s own network, with its own client, over endpoints that nobody else calls weighs little as long as every call works: six such endpoints of a token with three are nothing.',
-    'Refused calls to endpoints that the token knows are no signal, however many: 600 answered with 403 in ten minutes are nothing.',
     'An endpoint is forgotten by the calendar quarter: what was not called for 12 to 15 months may be known still.',
   ],
   params: PARAMS,

@@ -10,7 +10,7 @@ export interface Word extends Lineage {
   readonly alert: string;
   /** '' for what an owner does: its churn, and from where its tokens are administered. */
   readonly lineage: string;
-  /** A facet; TRIP for two places; for churn a key of BURST_WINDOWS. */
+  /** A facet; TRIP for two places; REFUSED for refused calls; for churn a key of BURST_WINDOWS. */
   readonly facet: string;
   readonly value: string;
   readonly verdict: Verdict;
@@ -39,17 +39,21 @@ export interface UsedAgain {
 
 /** Feedback is all that people said, as detectors use it. */
 export interface Feedback {
-  /** But for those about trips. */
+  /** But for those about trips and refused calls. */
   readonly words: readonly Word[];
-  /** By lineageKey; what was said of trips apart, newest first. */
+  /** By lineageKey; what was said of trips and of refused calls apart, newest first. */
   readonly ofLineage: ReadonlyMap<string, readonly Word[]>;
   readonly trips: ReadonlyMap<string, readonly Word[]>;
+  readonly refusals: ReadonlyMap<string, readonly Word[]>;
   /** What was used again, by valueKey: looked up once, and remembered. */
   readonly again: Map<string, UsedAgain>;
 }
 
 /** TRIP is the facet of words about two places that nobody can travel between so fast. */
 export const TRIP = 'trip';
+
+/** REFUSED is the facet of words about an endpoint on which a lineage's calls were refused. */
+export const REFUSED = 'refused';
 
 /** Words that count at most, the newest: more than people say in years. */
 const MAX_WORDS = 10_000;
@@ -105,9 +109,19 @@ async function currentFeedback(reads: Reads): Promise<Feedback> {
 }
 
 function feedbackOf(all: readonly Word[]): Feedback {
-  const words = all.filter(({ facet }) => facet !== TRIP);
-  const trips = all.filter(({ facet }) => facet === TRIP);
-  return { words, ofLineage: grouped(words, lineageKey), trips: grouped(trips, lineageKey), again: new Map() };
+  const words = all.filter(({ facet }) => facet !== TRIP && facet !== REFUSED);
+  const about = (one: string) =>
+    grouped(
+      all.filter(({ facet }) => facet === one),
+      lineageKey,
+    );
+  return {
+    words,
+    ofLineage: grouped(words, lineageKey),
+    trips: about(TRIP),
+    refusals: about(REFUSED),
+    again: new Map(),
+  };
 }
 
 /** Valued is one value of one facet of one lineage. */

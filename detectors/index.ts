@@ -8,12 +8,12 @@ import { storeDetections, storeSuccessions } from './findings.ts';
 import { lineageKey } from './lineage.ts';
 import { fleetAt, renewFleets } from './prior.ts';
 import { enabledDetectors, judgeScope } from './run.ts';
-import { subjectsToJudge } from './subjects.ts';
+import { refusedToJudge, subjectsToJudge } from './subjects.ts';
 
 export { type Detector, type Example, type Param, type Scope, scopeOf } from './contract.ts';
 export { DETECTORS } from './registry.ts';
 export { thresholdsOf } from './run.ts';
-export { subjectsToJudge } from './subjects.ts';
+export { refusedToJudge, subjectsToJudge } from './subjects.ts';
 
 /** Batches judged together at most: a backlog is caught up in few, large looks. */
 const MAX_BATCHES = 500;
@@ -124,8 +124,11 @@ export function openDetectors(context: DetectorsContext): Detectors {
     const current = entries.filter((entry) => entry.maxTime >= since);
     if (current.length > 0) {
       const stop = seconds.startTimer();
-      const subjects = await subjectsToJudge(queues.shared, waiting, current, now);
-      const scope = scopeOf(current, since, subjects, now);
+      const [subjects, refused] = await Promise.all([
+        subjectsToJudge(queues.shared, waiting, current, now),
+        refusedToJudge(queues.shared, waiting, current, now),
+      ]);
+      const scope = scopeOf(current, since, subjects, now, refused);
       const result = await judgeScope(store, enabled, scope, log);
       for (const { detector } of enabled)
         broken.set({ detector: detector.id }, result.broken.some((one) => one.detector === detector.id) ? 1 : 0);

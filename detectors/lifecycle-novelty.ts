@@ -75,6 +75,8 @@ function judge(facts: OriginFacts, params: Knobs, since: number, until = Number.
       if (at < since || at >= until) continue;
       const finding = judgeAt(facts, params, episode, at);
       if (finding !== null && !findings.has(episodeOf(finding))) findings.set(episodeOf(finding), finding);
+      // Nothing is graver, however many more follow.
+      if (finding?.severity === 'critical') break;
     }
   }
   return [...findings.values()];

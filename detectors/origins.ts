@@ -36,11 +36,11 @@ export interface OriginStep {
  */
 export interface OriginFacts extends NoveltyFacts {
   readonly lineage: '';
-  /** The steps of the last day and of the judged time, by time. */
+  /** The steps of the last day and of the judged time that are from what was new then, by time. */
   readonly steps: readonly OriginStep[];
 }
 
-/** An owner's steps that are read at most, the first ones: more tell nothing more of who takes them. */
+/** Steps of one owner and day from what is new that are read at most, the first ones: more tell nothing more of who takes them. */
 const MAX_STEPS = 2_000;
 /** Hours with steps count from so long ago on: by then they weigh next to nothing. */
 const ACTIVITY_MS = 4 * SLOW_FORGETTING_MS;
@@ -85,18 +85,23 @@ const originHours = defineQuery<
   },
 );
 
-const originSteps = defineQuery<{ owners: string[]; from: number; to: number }, OriginStep & { owner: string }>(
+const originSteps = defineQuery<
+  { owners: string[]; keys: string[]; from: number; to: number },
+  OriginStep & { owner: string }
+>(
   'lifecycle_origin_steps',
-  `SELECT owner, toUnixTimestamp64Milli(time) AS at, id, action, token, ip, ${ORIGINS_OF_STEPS} AS origin
+  `SELECT owner, toUnixTimestamp64Milli(time) AS at, id, action, token, ip, origin
    FROM (
-     SELECT * FROM lifecycle
+     SELECT owner, time, id, action, token, ip, ${ORIGINS_OF_STEPS} AS origin
+     FROM lifecycle
      WHERE owner IN {owners:Array(String)} AND action IN ${ACTS}
        AND time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64})
+       AND hasAny(arrayMap(one -> concat(one.1, '\\n', owner, '\\n\\n', one.2), origin), {keys:Array(String)})
      ORDER BY time
      LIMIT 1 BY owner, id
    )
    ORDER BY owner, time, id
-   LIMIT ${MAX_STEPS} BY owner`,
+   LIMIT ${MAX_STEPS} BY owner, toDate(time)`,
   (raw) => ({
     ...{ owner: text(raw.owner), time: num(raw.at), id: text(raw.id), action: text(raw.action) },
     ...{ token: text(raw.token), ip: text(raw.ip) },
@@ -171,15 +176,20 @@ export const originFacts = together(async (reads, stretch): Promise<OriginFacts[
   const concerned = met.map(({ owner }) => owner);
   const fresh = met.flatMap(({ owner, values }) =>
     newsOf(values)
-      // The clients of an owner's tokens say nothing of what issues them.
-      .filter(({ facet, value }) => facet !== 'client' && value.met >= since)
+      .filter(({ value }) => value.met >= since)
       .map(({ facet, value }) => ({ owner, lineage: '', facet, value: value.value, met: value.met })),
   );
+  const keys = fresh.map(valueKey);
   const [peers, hours, families, steps] = await Promise.all([
-    askPeers(reads, fresh, feedback),
+    // The clients of an owner's tokens say nothing of what issues them.
+    askPeers(
+      reads,
+      fresh.filter(({ facet }) => facet !== 'client'),
+      feedback,
+    ),
     sliced(concerned, (slice) => reads.read(originHours, { owners: [...slice], from: within.from - ACTIVITY_MS })),
     sliced(concerned, (slice) => reads.read(ownerLineages, { owners: [...slice] })),
-    sliced(concerned, (slice) => reads.read(originSteps, { owners: [...slice], from: since, to: within.to })),
+    sliced(concerned, (slice) => reads.read(originSteps, { owners: [...slice], keys, from: since, to: within.to })),
   ]);
   const [hoursOf, familyOf, stepsOf] = [
     new Map(hours.map((row) => [row.owner, row])),

@@ -5,6 +5,7 @@ import { endpointSpread } from './endpoint-spread.ts';
 import { geoNovelty } from './geo-novelty.ts';
 import { impossibleTravel } from './impossible-travel.ts';
 import { lifecycleNovelty } from './lifecycle-novelty.ts';
+import { refusedCallsDetector } from './refused-calls.ts';
 
 /** DETECTORS is every detector there is: a new one is one file and one line here. */
 export const DETECTORS: readonly Detector[] = [
@@ -12,6 +13,7 @@ export const DETECTORS: readonly Detector[] = [
   geoNovelty,
   impossibleTravel,
   combinedSignals,
+  refusedCallsDetector,
   churnRateDetector,
   lifecycleNovelty,
 ];

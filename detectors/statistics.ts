@@ -133,3 +133,52 @@ export interface GammaBounds {
 function clamp(value: number, [low, high]: readonly [number, number]): number {
   return Math.min(high, Math.max(low, value));
 }
+
+/** Beta is a belief about a share: as if `hits` of `hits + misses` had been seen. */
+export interface Beta {
+  readonly hits: number;
+  readonly misses: number;
+}
+
+/** A term this much smaller than the sum so far changes nothing. */
+const NEGLIGIBLE_TERM = 1e-17;
+
+/**
+ * surpriseOfShare is -log10 of the chance of `hits` or more of `of` when the share is only known as `belief` says: the tail of the
+ * beta-binomial, P(X = i) = C(n, i) B(i + a, n - i + b) / B(a, b), summed from `hits` on by the ratio of its terms (Skellam 1948). Whole
+ * numbers; none of anything surprises nobody.
+ */
+export function surpriseOfShare(hits: number, of: number, { hits: a, misses: b }: Beta): number {
+  if (hits <= 0 || hits > of) return 0;
+  const chooseLog = gammaln(of + 1) - gammaln(hits + 1) - gammaln(of - hits + 1);
+  let term = 1;
+  let sum = 1;
+  for (let i = hits; i < of; i++) {
+    const ratio = ((of - i) / (i + 1)) * ((i + a) / (of - i - 1 + b));
+    term *= ratio;
+    sum += term;
+    if (ratio < 1 && term < sum * NEGLIGIBLE_TERM) break;
+  }
+  const log = chooseLog + logBeta(hits + a, of - hits + b) - logBeta(a, b) + Math.log(sum);
+  return Math.min(MAX_SURPRISE, Math.max(0, -log / Math.LN10));
+}
+
+/** shareInterval holds at least `probability` of the counts of hits of `of`, as countInterval does of counts. */
+export function shareInterval(of: number, belief: Beta, probability: number): { from: number; to: number } {
+  const tail = (1 - probability) / 2;
+  return {
+    from: upperShare(of, belief, -Math.log10(1 - tail)) - 1,
+    to: upperShare(of, belief, -Math.log10(tail)) - 1,
+  };
+}
+
+/** upperShare is the smallest number of hits of `of` whose surprise reaches `surprise`; one more than all where none does. */
+export function upperShare(of: number, belief: Beta, surprise: number): number {
+  let [low, high] = [0, of + 1];
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (surpriseOfShare(middle, of, belief) < surprise) low = middle;
+    else high = middle;
+  }
+  return high;
+}

@@ -22,7 +22,7 @@ function pooledNote(pace: string, medianMs: number | null, goalMs: number, kinds
   if (medianMs === null || slower.length === 0) return [];
   const quicker = kinds.filter((kind) => !slower.includes(kind));
   const countOf = (some: readonly KindScores[]) => some.reduce((sum, { delays }) => sum + delays.count, 0);
-  const alone = slower.map(({ kind, delays }) => `${kind} ${durationText(delays.medianMs)}`).join(', ');
+  const alone = slower.map((kind) => aloneText(kind, goalMs)).join(', ');
   const goal = `The median of all ${pace} attacks, ${durationText(medianMs)}, `;
   if (medianMs >= goalMs)
     return [`${goal}misses the goal of ${durationText(goalMs)}. Not met alone: ${alone} (medians).`];
@@ -31,6 +31,12 @@ function pooledNote(pace: string, medianMs: number | null, goalMs: number, kinds
     `${goal}meets the goal of ${durationText(goalMs)} only because ${countOf(quicker)} of the ${countOf(kinds)} caught are ${named}. ` +
       `Not met alone: ${alone} (medians).`,
   ];
+}
+
+function aloneText({ kind, delays, telling }: KindScores, goalMs: number): string {
+  const hidden =
+    (telling.medianMs ?? 0) >= goalMs ? ` (${durationText(telling.medianMs)} until it could be told from luck)` : '';
+  return `${kind} ${durationText(delays.medianMs)}${hidden}`;
 }
 
 function unjudgedNote({ kind, delays, unjudged, telling, afterTelling }: KindScores): string {

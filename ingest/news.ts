@@ -1,4 +1,4 @@
-import type { Subject } from '../queues/index.ts';
+import type { Refused, Subject } from '../queues/index.ts';
 import {
   defineQuery,
   FORGOTTEN_AFTER,
@@ -37,6 +37,8 @@ export interface Note {
   news(): Subject[] | null;
   /** single are those of the news that met one new endpoint and nothing else. */
   single(): Subject[] | null;
+  /** refused are the subjects whose calls were refused, and how many; null when they are too many to name. */
+  refused(): Refused[] | null;
   /** arrived are those of the news that came to a new country, or to a new kind of network. */
   arrived(): Subject[] | null;
 }
@@ -103,6 +105,11 @@ function networkOf(asn: number, ip: string): string {
 function clientOf(userAgent: string): string {
   const slash = userAgent.indexOf('/');
   return slash < 0 ? userAgent : userAgent.slice(0, slash);
+}
+
+/** isRefused tells whether a call was not allowed, or asked for what is not there: what somebody who guesses gets. */
+function isRefused(status: number): boolean {
+  return status === 403 || status === 404;
 }
 
 /** placesOf is the country and the kind of network of a call, the organisation's own way out as a place of its own. */
@@ -269,6 +276,7 @@ export function createNews(): News {
       const arrived = new Set<Known>();
       /** New endpoints of each; without end where it met anything else. */
       const endpoints = new Map<Known, number>();
+      const refused = new Map<Known, number>();
       const named = (subjects: ReadonlySet<Known>) =>
         subjects.size > MAX_SUBJECTS ? null : [...subjects].map(({ subject }) => subject);
       return {
@@ -276,6 +284,7 @@ export function createNews(): News {
           if (size > MAX_VALUES) forget();
           const known = knownOf(row.owner, row.lineage);
           if (tells(known, row)) touched.add(known);
+          if (isRefused(row.status)) refused.set(known, (refused.get(known) ?? 0) + 1);
           const what = newsOf(known, row);
           if (what === 'none') return;
           news.add(known);
@@ -285,6 +294,17 @@ export function createNews(): News {
         touched: () => [...touched].map(({ subject }) => subject),
         news: () => named(news),
         single: () => named(new Set([...news].filter((known) => endpoints.get(known) === 1))),
+        refused: () =>
+          refused.size > MAX_SUBJECTS
+            ? null
+            : [...refused].map(
+                ([
+                  {
+                    subject: [owner, lineage],
+                  },
+                  calls,
+                ]) => [owner, lineage, calls],
+              ),
         arrived: () => named(arrived),
       };
     },

@@ -199,6 +199,7 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
             touched: note?.touched() ?? null,
             news: note?.news() ?? null,
             single: note?.single() ?? null,
+            refused: note?.refused() ?? null,
             arrived: note?.arrived() ?? null,
             owners: owners.size > MAX_OWNERS ? null : [...owners],
             counts: refuseLines(

@@ -191,7 +191,7 @@ export function createRequestLog(redis: Redis, prefix: string, guarded: Guard): 
 }
 
 /** What a receiver of an older version leaves out, so that an upgrade with batches waiting goes on. */
-const UNSAID = { touched: null, news: null, single: null, owners: null };
+const UNSAID = { touched: null, news: null, single: null, refused: null, owners: null };
 
 /** createBatchStream keeps the batches that wait to be judged, oldest first. */
 export function createBatchStream(redis: Redis, prefix: string, guarded: Guard) {

@@ -53,7 +53,7 @@ ARRAY JOIN [
 WHERE pair.2 != ''
 GROUP BY facet, owner, lineage, value;
 
--- Calls per lineage and hour: when a lineage is active, and how often it is refused.
+-- Calls per lineage and hour: when a lineage is active, and how often it is refused: `refused` are those that were not allowed (403) or asked for what is not there (404).
 CREATE TABLE IF NOT EXISTS rollup_hours
 (
     owner   LowCardinality(String),
@@ -62,7 +62,8 @@ CREATE TABLE IF NOT EXISTS rollup_hours
     calls   SimpleAggregateFunction(sum, UInt64),
     denied  SimpleAggregateFunction(sum, UInt64),
     failed  SimpleAggregateFunction(sum, UInt64),
-    bytes   SimpleAggregateFunction(sum, UInt64)
+    bytes   SimpleAggregateFunction(sum, UInt64),
+    refused SimpleAggregateFunction(sum, UInt64)
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, lineage, hour)
@@ -76,7 +77,8 @@ SELECT
     count() AS calls,
     countIf(status IN (401, 403)) AS denied,
     countIf(status >= 400) AS failed,
-    sum(bytes) AS bytes
+    sum(bytes) AS bytes,
+    countIf(status IN (403, 404)) AS refused
 FROM events
 GROUP BY owner, lineage, hour;
 

@@ -34,7 +34,7 @@ WHERE facet = 'kind'
 GROUP BY owner, lineage, value;
 
 CREATE VIEW IF NOT EXISTS token_hourly AS
-SELECT owner, lineage, hour, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed, sum(bytes) AS bytes
+SELECT owner, lineage, hour, sum(calls) AS calls, sum(denied) AS denied, sum(failed) AS failed, sum(bytes) AS bytes, sum(refused) AS refused
 FROM rollup_hours
 GROUP BY owner, lineage, hour;
 

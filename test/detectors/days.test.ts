@@ -35,7 +35,7 @@ test('days that are judged together find what each finds alone', async () => {
     `SELECT toUnixTimestamp64Milli(received_at) AS receivedAt, toUnixTimestamp64Milli(min(time)) AS minTime, toUnixTimestamp64Milli(max(time)) AS maxTime
      FROM events GROUP BY received_at`,
   );
-  const unnamed = { usage: 1, lifecycle: 1, touched: null, news: null, single: null, owners: null };
+  const unnamed = { usage: 1, lifecycle: 1, touched: null, news: null, single: null, refused: null, owners: null };
   const scope = scopeOf(
     batches.map(({ receivedAt, minTime, maxTime }) => ({
       ...{ receivedAt: Number(receivedAt), minTime: Number(minTime), maxTime: Number(maxTime) },

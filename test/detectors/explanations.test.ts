@@ -51,6 +51,15 @@ const FIRES: Readonly<Record<string, readonly object[]>> = {
     { at: NOW + 2 * MINUTE + 500, token: 'tok_travels', path: '/v1/jobs', ip: '192.0.2.7' },
     { at: NOW + 4 * MINUTE, token: 'tok_travels', path: '/v1/jobs', ip: '198.51.100.7' },
   ].map(callEvent),
+  'refused-calls': [
+    // On what it calls every hour, from where it always does; two calls among them work.
+    ...Array.from({ length: 14 }, (_, i) => ({
+      at: NOW + 2 * MINUTE + i * 20_000,
+      token: 'tok_probes',
+      path: PATHS[i % 2] as string,
+      status: i % 7 === 3 ? 200 : i % 3 === 0 ? 404 : 403,
+    })),
+  ].map(callEvent),
   'combined-signals': [
     ...walk('tok_stranger', 14, { ip: NEARBY_IP, client: 'python-requests' }).map((call) => ({
       ...call,
@@ -76,9 +85,13 @@ const FIRES: Readonly<Record<string, readonly object[]>> = {
 };
 
 const HISTORY: readonly Call[] = [
-  ...['tok_walks', 'tok_abroad', 'tok_stranger', ...Array.from({ length: 8 }, (_, i) => `tok_peer_${i}`)].flatMap(
-    (token) => habit(token, PATHS, FROM, NOW + 2 * HOUR),
-  ),
+  ...[
+    'tok_walks',
+    'tok_abroad',
+    'tok_stranger',
+    'tok_probes',
+    ...Array.from({ length: 8 }, (_, i) => `tok_peer_${i}`),
+  ].flatMap((token) => habit(token, PATHS, FROM, NOW + 2 * HOUR)),
   ...habit('tok_travels', PATHS, FROM, NOW + 2 * HOUR, { ip: '198.51.100.7' }),
 ];
 
@@ -143,7 +156,7 @@ it('names the peers that share what was met', () => {
   const largest = detections.findLast(
     ({ detector, subject }) => detector === 'endpoint-spread' && subject.lineage === 'tok_walks',
   );
-  expect(largest?.expected).toMatchObject({ shared_by: ['tok_peer_1'], owner_tokens: 12 });
+  expect(largest?.expected).toMatchObject({ shared_by: ['tok_peer_1'], owner_tokens: 13 });
 });
 
 it('says in the message what a token that is still being learnt lacks', () => {

@@ -48,7 +48,7 @@ describe('the fleet of a day that has not begun', () => {
     const times = all.map(({ time }) => time);
     const entry = { receivedAt: at, minTime: Math.min(...times), maxTime: Math.max(...times), usage: all.length };
     await redis.queues.batches.append([
-      { ...entry, lifecycle: 0, touched: null, news: null, single: null, owners: null },
+      { ...entry, lifecycle: 0, touched: null, news: null, single: null, refused: null, owners: null },
     ]);
     await detectors.runOnce();
   }

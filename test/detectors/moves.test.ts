@@ -24,7 +24,13 @@ const call = (owner: string, time: number, country: string) =>
     ...{ attributes: '', source: 'native' },
   });
 
-const NOTHING_SAID: Feedback = { words: [], ofLineage: new Map(), trips: new Map(), again: new Map() };
+const NOTHING_SAID: Feedback = {
+  words: [],
+  ofLineage: new Map(),
+  trips: new Map(),
+  refusals: new Map(),
+  again: new Map(),
+};
 
 /** A fleet is remembered by what it is, not by what is in it. */
 const fleet = () => ({ lineages: 0, priors: {}, successions: new Map() }) as unknown as Fleet;

@@ -89,7 +89,7 @@ describe('a token id that two owners use', () => {
 
   it('prints SQL that returns what was observed', async () => {
     expect(new Set(detections.map(({ detector }) => detector))).toEqual(
-      new Set(['endpoint-spread', 'geo-novelty', 'impossible-travel', 'combined-signals']),
+      new Set(['endpoint-spread', 'geo-novelty', 'impossible-travel', 'combined-signals', 'refused-calls']),
     );
     for (const { sql, observed, subject } of detections) {
       expect(sql).toContain(`owner = '${subject.owner}' AND lineage = '${subject.lineage}'`);
@@ -134,7 +134,7 @@ describe('a token id that two owners use', () => {
     const again = async () => {
       const entries = batches.map(({ at, usage }) => ({
         ...{ receivedAt: Number(at), minTime: NOW, maxTime: NOW + 2 * HOUR, usage: Number(usage) },
-        ...{ lifecycle: 0, touched: null, news: null, single: null, owners: null },
+        ...{ lifecycle: 0, touched: null, news: null, single: null, refused: null, owners: null },
       }));
       return judge(scopeOf(entries, NOW));
     };

@@ -62,6 +62,7 @@ async function found(calls: readonly UsageRow[]): Promise<Detection[]> {
     touched: null,
     news: null,
     single: null,
+    refused: null,
     arrived: null,
     owners: null,
   };
@@ -220,7 +221,10 @@ describe('a busy token whose owner has others', () => {
       lifecycle: 0,
     };
     const judge = openJudge({ store, config: { detectors: {} }, log: createLogger('error') });
-    const scope = scopeOf([{ ...batch, touched: null, news: null, single: null, owners: null }], NOW - HOUR_MS);
+    const scope = scopeOf(
+      [{ ...batch, touched: null, news: null, single: null, refused: null, owners: null }],
+      NOW - HOUR_MS,
+    );
     return (await judge(scope)).filter(({ detector }) => detector === 'geo-novelty');
   }
 
@@ -254,6 +258,7 @@ describe('a busy token whose owner has others', () => {
       lifecycle: 0,
       touched: null,
       single: null,
+      refused: null,
       news: null,
       owners: null,
     };

@@ -16,6 +16,7 @@ function batch(at: number, fields: Partial<BatchEntry> = {}): BatchEntry {
     lifecycle: 0,
     touched: [],
     single: [],
+    refused: [],
     news: [],
     owners: [],
     ...fields,
@@ -74,7 +75,7 @@ describe('who is judged', () => {
       expect(await look(single(AT + 12 * HOUR_MS))).toEqual([]);
       expect(await look(single(AT + 24 * HOUR_MS))).toEqual([A]);
       expect(await look(single(AT + 40 * HOUR_MS))).toEqual([]);
-      expect(await look(single(AT + 41 * HOUR_MS, { single: [] }))).toEqual([A]);
+      expect(await look(single(AT + 41 * HOUR_MS, { single: [], refused: [] }))).toEqual([A]);
       // What came with more may be what makes one endpoint tell.
       expect(await look(single(AT + 42 * HOUR_MS))).toEqual([A]);
       expect(
@@ -104,7 +105,7 @@ describe('who is judged', () => {
 
     it('is everybody when the receiver does not say', async () => {
       const shared = await used();
-      expect(await judged(shared, [single(AT, { single: null })])).toEqual([A]);
+      expect(await judged(shared, [single(AT, { single: null, refused: null })])).toEqual([A]);
     });
   });
 });

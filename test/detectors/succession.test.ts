@@ -116,7 +116,7 @@ describe('an undeclared rotation in a simulated fleet', () => {
   it('leaves a known token: its theft pages, and the page says from whom the habits are', () => {
     const pages = paging(detections).filter(({ subject }) => subject.lineage === stolen);
     expect(new Set(pages.map(({ detector }) => detector))).toEqual(
-      new Set(['endpoint-spread', 'geo-novelty', 'combined-signals']),
+      new Set(['endpoint-spread', 'geo-novelty', 'combined-signals', 'refused-calls']),
     );
     for (const { state, expected, summary } of pages) {
       expect(state).toBe('known');

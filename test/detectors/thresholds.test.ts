@@ -30,7 +30,7 @@ describe('a threshold that is edited', () => {
     const scope = scopeOf(
       batches.map(({ at }) => ({
         ...{ receivedAt: Number(at), minTime: NOW, maxTime: NOW + HOUR, usage: 12, lifecycle: 0 },
-        ...{ touched: null, news: null, single: null, owners: null },
+        ...{ touched: null, news: null, single: null, refused: null, owners: null },
       })),
       NOW,
     );

@@ -193,7 +193,7 @@ describe('trips that people spoke of', () => {
     await store.insert('events', calls, `${batch}`);
     const times = visits.flatMap(([, times]) => times);
     const entry = { receivedAt, minTime: Math.min(...times), maxTime: Math.max(...times), usage: times.length };
-    return { ...entry, lifecycle: 0, touched: null, news: null, single: null, owners: null };
+    return { ...entry, lifecycle: 0, touched: null, news: null, single: null, refused: null, owners: null };
   }
   const hourly = (start: number, end: number) =>
     Array.from({ length: Math.round((end - start) / HOUR) }, (_, i) => start + i * HOUR);

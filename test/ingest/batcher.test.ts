@@ -17,6 +17,7 @@ function part(id: string, receivedAt: number, events: string[]): Part {
     times: [receivedAt, receivedAt],
     touched: [],
     single: [],
+    refused: [],
     news: [],
     arrived: [],
     owners: [],

@@ -171,7 +171,7 @@ describe('what a batch says about its subjects', () => {
   test('one new endpoint in each of two requests of a batch is two', () => {
     const part = (news: Part['news'], single: Part['single']): Part => ({
       ...{ id: 'p', sender: 's', source: 'native', events: [], eventLines: [], lifecycle: [], lifecycleLines: [] },
-      ...{ rejected: [], times: null, touched: [], arrived: [], owners: [], news, single },
+      ...{ rejected: [], times: null, touched: [], arrived: [], owners: [], refused: [], news, single },
       counts: { accepted: 0, rejected: 0, skipped: 0, errors: [] },
     });
     const [a, b, c] = [['acme', 'a'] as const, ['acme', 'b'] as const, ['acme', 'c'] as const];

@@ -88,7 +88,14 @@ describe('a batch log that is away', () => {
       const part: Part = {
         ...{ id: row.id, sender: 's', source: 'native', events: [encodeUsage(row)], eventLines: [1], lifecycle: [] },
         ...{ lifecycleLines: [], rejected: [], times: [row.time, row.time] },
-        ...{ touched: note.touched(), news: note.news(), single: note.single(), arrived: note.arrived(), owners: [] },
+        ...{
+          touched: note.touched(),
+          news: note.news(),
+          single: note.single(),
+          refused: note.refused(),
+          arrived: note.arrived(),
+          owners: [],
+        },
         counts: { accepted: 1, rejected: 0, skipped: 0, errors: [] },
       };
       return { token: row.id, receivedAt: row.receivedAt, parts: [part] };
@@ -299,6 +306,7 @@ describe('what the engine refuses for good', () => {
       times: [1, 1],
       touched: [],
       single: [],
+      refused: [],
       news: [],
       arrived: [],
       owners: [],

@@ -67,6 +67,7 @@ const WAITING: BatchEntry = {
   lifecycle: 0,
   touched: [],
   single: [],
+  refused: [],
   news: null,
   owners: null,
 };
@@ -160,6 +161,7 @@ describe('batch log', () => {
       lifecycle: 0,
       touched: [],
       single: [],
+      refused: [],
       news: null,
       owners: null,
     });
@@ -178,7 +180,7 @@ describe('a batch that a receiver of an older version entered', () => {
     const old = { receivedAt: 9, minTime: 1, maxTime: 2, usage: 3, lifecycle: 0 };
     await queues.batches.append([old as BatchEntry]);
     const found = (await queues.batches.peek(10)).find(({ entry }) => entry.receivedAt === 9);
-    expect(found?.entry).toEqual({ ...old, touched: null, news: null, single: null, owners: null });
+    expect(found?.entry).toEqual({ ...old, touched: null, news: null, single: null, refused: null, owners: null });
     await queues.batches.remove([found?.key ?? '']);
   });
 });

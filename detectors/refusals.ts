@@ -1,0 +1,228 @@
+import { defineQuery, num, text } from '../store/index.ts';
+import { DAY_MS, HOUR_MS } from './baseline.ts';
+import { type Day, startOf, together } from './contract.ts';
+import { feedbackFor, type Word, wordEnd } from './feedback.ts';
+import { askedOf, grouped, type Lineage, lineageKey, sliced, unique } from './lineage.ts';
+import { type NoveltyFacts, ownerLineages } from './novelty.ts';
+import { fleetOf } from './prior.ts';
+import { type Activity, inheritActivity, predecessorsOf } from './succession.ts';
+
+/** LEAST_REFUSED calls within an hour are why a lineage is looked at; `min_refused` is never less. */
+export const LEAST_REFUSED = 5;
+
+/** WINDOWS_MS are what refused calls are counted over, the shorter one first. */
+export const WINDOWS_MS = [600_000, HOUR_MS] as const;
+
+/** RefusedCall is one call that was not allowed (403) or asked for what is not there (404). `time` in epoch milliseconds. */
+export interface RefusedCall {
+  readonly time: number;
+  readonly endpoint: string;
+  readonly status: number;
+  readonly ip: string;
+  readonly userAgent: string;
+  /** Calls of the lineage, its own among them, in each of WINDOWS_MS up to it. */
+  readonly calls: readonly number[];
+}
+
+/** Company is another lineage that was refused twice on an endpoint within an hour of the clock, and when for the second time. */
+interface Company extends Lineage {
+  readonly endpoint: string;
+  readonly time: number;
+}
+
+/** RefusalFacts is one lineage's refused calls, what is usual for it, and who else is refused. Times are epoch milliseconds, sorted. */
+export interface RefusalFacts
+  extends Pick<NoveltyFacts, 'owner' | 'lineage' | 'tokens' | 'activeHours' | 'peersSince' | 'inheritedFrom'> {
+  readonly refused: readonly RefusedCall[];
+  /** In step with `activeHours`: calls made and refused in each. */
+  readonly hourlyCalls: readonly number[];
+  readonly hourlyRefused: readonly number[];
+  /** By endpoint: others that are refused there too. */
+  readonly company: ReadonlyMap<string, readonly Company[]>;
+  /** Endpoints on which people expect refused calls, until when (null: for good). */
+  readonly expected: ReadonlyMap<string, number | null>;
+}
+
+/** Refused calls of one lineage and day that are read at most, the first ones. */
+const MAX_REFUSED = 5_000;
+/** Others that are looked at for one endpoint and hour at most: by then it is everybody's. */
+const MAX_COMPANY = 50;
+
+/** Calls that say something of what is allowed: not who was not the token (401), came too often (429), or met a broken service. */
+const TELLING = 'status NOT IN (401, 429) AND status < 500';
+
+interface Span extends Record<string, unknown> {
+  from: number;
+  to: number;
+}
+
+/**
+ * The refused calls of lineages with a burst of them: three within an hour of the clock, which every hour with LEAST_REFUSED touches. With each
+ * how many calls were made in the windows up to it.
+ */
+const refusedSql = (of: string) => `
+  SELECT owner, lineage, at, endpoint, status, ip, user_agent, in_ten, in_hour
+  FROM (
+    SELECT owner, lineage, at, endpoint, status, ip, user_agent,
+      count() OVER (PARTITION BY owner, lineage ORDER BY at RANGE BETWEEN ${WINDOWS_MS[0] - 1} PRECEDING AND CURRENT ROW) AS in_ten,
+      count() OVER (PARTITION BY owner, lineage ORDER BY at RANGE BETWEEN ${WINDOWS_MS[1] - 1} PRECEDING AND CURRENT ROW) AS in_hour
+    FROM (
+      SELECT owner, lineage, toUnixTimestamp64Milli(time) AS at, endpoint, status, ip, user_agent
+      FROM events
+      PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64}) ${of}
+      WHERE ${TELLING} AND (owner, lineage, toStartOfHour(time)) IN (
+        SELECT owner, lineage, arrayJoin([hour - INTERVAL 1 HOUR, hour, hour + INTERVAL 1 HOUR])
+        FROM (
+          SELECT owner, lineage, toStartOfHour(time) AS hour
+          FROM events
+          PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64}) AND status IN (403, 404) ${of}
+          GROUP BY owner, lineage, hour
+          HAVING uniqExact(id) >= ${Math.ceil(LEAST_REFUSED / 2)}
+        ))
+      LIMIT 1 BY owner, lineage, id
+    )
+  )
+  WHERE status IN (403, 404)
+  ORDER BY owner, lineage, at, endpoint
+  LIMIT ${MAX_REFUSED} BY owner, lineage, intDiv(at, ${DAY_MS})`;
+
+type RefusedRow = RefusedCall & Lineage;
+
+function refusedOf(raw: Record<string, unknown>): RefusedRow {
+  return {
+    ...{ owner: text(raw.owner), lineage: text(raw.lineage), time: num(raw.at), endpoint: text(raw.endpoint) },
+    ...{ status: num(raw.status), ip: text(raw.ip), userAgent: text(raw.user_agent) },
+    calls: [num(raw.in_ten), num(raw.in_hour)],
+  };
+}
+
+const refusedCalls = defineQuery<Span, RefusedRow>('refused_calls', refusedSql(''), refusedOf);
+
+const refusedCallsOf = defineQuery<Span & { owners: string[]; lineages: string[] }, RefusedRow>(
+  'refused_calls_of',
+  refusedSql('AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}'),
+  refusedOf,
+);
+
+const refusedHours = defineQuery<
+  { owners: string[]; lineages: string[] },
+  Lineage & { hours: readonly (readonly [hour: number, calls: number, refused: number])[] }
+>(
+  'refused_hours',
+  `SELECT owner, lineage, arraySort(groupArray((at, made, failed))) AS hours
+   FROM (
+     SELECT owner, lineage, toUnixTimestamp(hour) AS at, sum(calls) AS made, sum(refused) AS failed
+     FROM rollup_hours
+     WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+     GROUP BY owner, lineage, hour
+   )
+   GROUP BY owner, lineage`,
+  (raw) => ({
+    ...{ owner: text(raw.owner), lineage: text(raw.lineage) },
+    hours: (raw.hours as unknown[][]).map(
+      ([hour, calls, refused]) => [num(hour) * 1000, num(calls), num(refused)] as const,
+    ),
+  }),
+);
+
+const refusedElsewhere = defineQuery<Span & { endpoints: string[] }, Company>(
+  'refused_elsewhere',
+  `SELECT endpoint, owner, lineage, arraySort(groupUniqArray(toUnixTimestamp64Milli(time)))[2] AS second
+   FROM events
+   PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64})
+     AND status IN (403, 404) AND endpoint IN {endpoints:Array(String)}
+   GROUP BY endpoint, owner, lineage, toStartOfHour(time) AS hour
+   HAVING second > 0
+   ORDER BY endpoint, second, owner, lineage
+   LIMIT ${MAX_COMPANY} BY endpoint, hour`,
+  (raw) => ({
+    ...{ endpoint: text(raw.endpoint), owner: text(raw.owner), lineage: text(raw.lineage), time: num(raw.second) },
+  }),
+);
+
+/** refusalFacts gathers whoever was refused LEAST_REFUSED times within an hour: mostly nobody. */
+export const refusalFacts = together(async (reads, stretch): Promise<RefusalFacts[][]> => {
+  const { days, within, usage } = stretch;
+  const none = days.map(() => []);
+  if (usage === 0 || stretch.refused?.length === 0) return none;
+  // A burst may last a day; the hour before it tells how many calls its first ones stand among.
+  const span = { from: within.from - DAY_MS - HOUR_MS, to: within.to };
+  const named = stretch.refused?.map(([owner, lineage]) => ({ owner, lineage }));
+  const rows = await (named === undefined
+    ? reads.read(refusedCalls, span)
+    : askedOf(named, (names) => reads.read(refusedCallsOf, { ...names, ...span })));
+  if (rows.length === 0) return none;
+  const byLineage = grouped(rows, lineageKey);
+  const of = unique(rows.map(({ owner, lineage }) => ({ owner, lineage })));
+  const fleets = await Promise.all(days.map((day) => fleetOf(reads, day)));
+  const pastsOf = ({ successions }: (typeof fleets)[number], one: Lineage) =>
+    predecessorsOf(successions, one).map((lineage) => ({ owner: one.owner, lineage }));
+  const ancestors = of.flatMap((one) => fleets.flatMap((fleet) => pastsOf(fleet, one)));
+  const [hours, families, elsewhere, feedback] = await Promise.all([
+    askedOf([...of, ...ancestors], (names) => reads.read(refusedHours, names)),
+    sliced([...new Set(of.map(({ owner }) => owner))], (owners) => reads.read(ownerLineages, { owners: [...owners] })),
+    sliced([...new Set(rows.map(({ endpoint }) => endpoint))], (endpoints) =>
+      reads.read(refusedElsewhere, { endpoints: [...endpoints], ...span }),
+    ),
+    feedbackFor(reads, stretch),
+  ]);
+  const [hoursOf, familyOf, companyOf] = [
+    new Map(hours.map((row) => [lineageKey(row), row.hours])),
+    grouped(families, ({ owner }) => owner),
+    grouped(elsewhere, ({ endpoint }) => endpoint),
+  ];
+  const wordsOf = (one: Lineage) => feedback.refusals.get(lineageKey(one)) ?? [];
+  /** Calls and refused calls by hour, as two activities of the same hours. */
+  const activitiesOf = (one: Lineage): [calls: Activity, refused: Activity] => {
+    const kept = (hoursOf.get(lineageKey(one)) ?? []).filter(([hour]) => !isMalicious(wordsOf(one), hour));
+    const starts = kept.map(([hour]) => hour);
+    return [
+      { hours: starts, calls: kept.map(([, calls]) => calls) },
+      { hours: starts, calls: kept.map(([, , refused]) => refused) },
+    ];
+  };
+  const factsOn = (day: Day, fleet: (typeof fleets)[number], one: Lineage): RefusalFacts => {
+    const pasts = pastsOf(fleet, one);
+    const [ownCalls, ownRefused] = activitiesOf(one);
+    const past = pasts.map(activitiesOf);
+    const inherited = (own: Activity, nth: 0 | 1) =>
+      inheritActivity(
+        own,
+        past.map((both) => both[nth]),
+        startOf(day),
+      );
+    const [calls, refused] = [inherited(ownCalls, 0), inherited(ownRefused, 1)];
+    const family = familyOf.get(one.owner) ?? [];
+    const itself = new Set([one.lineage, ...pasts.map(({ lineage }) => lineage)]);
+    const said = wordsOf(one).filter(({ verdict }) => verdict === 'expected');
+    return {
+      ...one,
+      tokens: family.find(({ lineage }) => lineage === one.lineage)?.tokens ?? [],
+      refused: byLineage.get(lineageKey(one)) ?? [],
+      activeHours: calls.hours,
+      hourlyCalls: calls.calls,
+      hourlyRefused: refused.calls,
+      peersSince: family.filter(({ lineage }) => !itself.has(lineage)).map(({ tokens }) => tokens[0]?.since ?? 0),
+      inheritedFrom: pasts.map(({ lineage }) => lineage),
+      company: new Map(
+        [...companyOf].map(([endpoint, others]) => [
+          endpoint,
+          others.filter(({ owner, lineage }) => owner !== one.owner || !itself.has(lineage)),
+        ]),
+      ),
+      expected: new Map(said.map((word) => [word.value, wordEnd(word)])),
+    };
+  };
+  return days.map((day, i) => {
+    const { from, to } = day.within;
+    const fleet = fleets[i] as (typeof fleets)[number];
+    return of
+      .filter((one) => byLineage.get(lineageKey(one))?.some(({ time }) => time >= from && time < to))
+      .map((one) => factsOn(day, fleet, one));
+  });
+});
+
+/** isMalicious tells whether an hour is one of what people found malicious: what was refused then is nobody's habit. */
+function isMalicious(words: readonly Word[], hour: number): boolean {
+  return words.some(({ verdict, from, to }) => verdict === 'malicious' && hour + HOUR_MS > from && hour <= to);
+}
