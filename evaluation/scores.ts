@@ -6,7 +6,12 @@ import { type PlainRule, plainRules } from './plain-rule.ts';
 import { LOOK_LEVELS } from './replay.ts';
 
 /** SLOW_KINDS take hours or days by their nature; the others are fast. */
-export const SLOW_KINDS: readonly AttackKind[] = ['enumeration-slow', 'churn-drift', 'churn-drift-inside'];
+export const SLOW_KINDS: readonly AttackKind[] = [
+  'enumeration-slow',
+  'refused-slow',
+  'churn-drift',
+  'churn-drift-inside',
+];
 
 /** Share is `hits` of `of`, with its interval. */
 export interface Share {
