@@ -2,7 +2,7 @@ import { defineQuery, num, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS } from './baseline.ts';
 import { type Day, startOf, together } from './contract.ts';
 import { feedbackFor, type Word, wordEnd } from './feedback.ts';
-import { askedOf, grouped, type Lineage, lineageKey, sliced, unique } from './lineage.ts';
+import { askedOf, grouped, type Lineage, type LineageNames, lineageKey, sliced, unique } from './lineage.ts';
 import { type NoveltyFacts, ownerLineages } from './novelty.ts';
 import { fleetOf } from './prior.ts';
 import { type Activity, inheritActivity, predecessorsOf } from './succession.ts';
@@ -56,56 +56,61 @@ interface Span extends Record<string, unknown> {
   to: number;
 }
 
-/**
- * The refused calls of lineages with a burst of them: three within an hour of the clock, which every hour with LEAST_REFUSED touches. With each
- * how many calls were made in the windows up to it.
- */
-const refusedSql = (of: string) => `
-  SELECT owner, lineage, at, endpoint, status, ip, user_agent, in_ten, in_hour
+/** A lineage with LEAST_REFUSED refused calls within an hour has so many in an hour of the clock. */
+const IN_CLOCK_HOUR = Math.ceil(LEAST_REFUSED / 2);
+
+/** Who was refused IN_CLOCK_HOUR times in some hour of the clock, when the batches do not name them. */
+const refusedOften = defineQuery<Span, Lineage>(
+  'refused_often',
+  `SELECT DISTINCT owner, lineage
+   FROM (
+     SELECT owner, lineage, toStartOfHour(time) AS hour
+     FROM events
+     PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64}) AND status IN (403, 404)
+     GROUP BY owner, lineage, hour
+     HAVING uniqExact(id) >= ${IN_CLOCK_HOUR}
+   )`,
+  (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage) }),
+);
+
+const WITHIN = `
+      PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64})
+        AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}`;
+
+/** The refused calls of lineages in and around such hours of the clock. With each how many calls were made in the windows up to it. */
+const refusedCalls = defineQuery<Span & LineageNames, RefusedCall & Lineage>(
+  'refused_calls',
+  `SELECT owner, lineage, at, endpoint, status, ip, user_agent, in_ten, in_hour
   FROM (
     SELECT owner, lineage, at, endpoint, status, ip, user_agent,
       count() OVER (PARTITION BY owner, lineage ORDER BY at RANGE BETWEEN ${WINDOWS_MS[0] - 1} PRECEDING AND CURRENT ROW) AS in_ten,
       count() OVER (PARTITION BY owner, lineage ORDER BY at RANGE BETWEEN ${WINDOWS_MS[1] - 1} PRECEDING AND CURRENT ROW) AS in_hour
     FROM (
       SELECT owner, lineage, toUnixTimestamp64Milli(time) AS at, endpoint, status, ip, user_agent
-      FROM events
-      PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64}) ${of}
+      FROM events ${WITHIN}
       WHERE ${TELLING} AND (owner, lineage, toStartOfHour(time)) IN (
         SELECT owner, lineage, arrayJoin([hour - INTERVAL 1 HOUR, hour, hour + INTERVAL 1 HOUR])
         FROM (
           SELECT owner, lineage, toStartOfHour(time) AS hour
-          FROM events
-          PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64}) AND status IN (403, 404) ${of}
+          FROM events ${WITHIN} AND status IN (403, 404)
           GROUP BY owner, lineage, hour
-          HAVING uniqExact(id) >= ${Math.ceil(LEAST_REFUSED / 2)}
+          HAVING uniqExact(id) >= ${IN_CLOCK_HOUR}
         ))
       LIMIT 1 BY owner, lineage, id
     )
   )
   WHERE status IN (403, 404)
   ORDER BY owner, lineage, at, endpoint
-  LIMIT ${MAX_REFUSED} BY owner, lineage, intDiv(at, ${DAY_MS})`;
-
-type RefusedRow = RefusedCall & Lineage;
-
-function refusedOf(raw: Record<string, unknown>): RefusedRow {
-  return {
+  LIMIT ${MAX_REFUSED} BY owner, lineage, intDiv(at, ${DAY_MS})`,
+  (raw) => ({
     ...{ owner: text(raw.owner), lineage: text(raw.lineage), time: num(raw.at), endpoint: text(raw.endpoint) },
     ...{ status: num(raw.status), ip: text(raw.ip), userAgent: text(raw.user_agent) },
     calls: [num(raw.in_ten), num(raw.in_hour)],
-  };
-}
-
-const refusedCalls = defineQuery<Span, RefusedRow>('refused_calls', refusedSql(''), refusedOf);
-
-const refusedCallsOf = defineQuery<Span & { owners: string[]; lineages: string[] }, RefusedRow>(
-  'refused_calls_of',
-  refusedSql('AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}'),
-  refusedOf,
+  }),
 );
 
 const refusedHours = defineQuery<
-  { owners: string[]; lineages: string[] },
+  LineageNames,
   Lineage & { hours: readonly (readonly [hour: number, calls: number, refused: number])[] }
 >(
   'refused_hours',
@@ -145,15 +150,16 @@ export const refusalFacts = together(async (reads, stretch): Promise<RefusalFact
   const { days, within, usage } = stretch;
   const none = days.map(() => []);
   if (usage === 0 || stretch.refused?.length === 0) return none;
+  const named =
+    stretch.refused?.map(([owner, lineage]) => ({ owner, lineage })) ??
+    (await reads.read(refusedOften, { from: within.from - 2 * HOUR_MS, to: within.to }));
   // A burst may last a day; the hour before it tells how many calls its first ones stand among.
   const span = { from: within.from - DAY_MS - HOUR_MS, to: within.to };
-  const named = stretch.refused?.map(([owner, lineage]) => ({ owner, lineage }));
-  const rows = await (named === undefined
-    ? reads.read(refusedCalls, span)
-    : askedOf(named, (names) => reads.read(refusedCallsOf, { ...names, ...span })));
-  if (rows.length === 0) return none;
+  const rows = await askedOf(named, (names) => reads.read(refusedCalls, { ...names, ...span }));
+  const recent = rows.filter(({ time }) => time >= within.from);
+  if (recent.length === 0) return none;
   const byLineage = grouped(rows, lineageKey);
-  const of = unique(rows.map(({ owner, lineage }) => ({ owner, lineage })));
+  const of = unique(recent.map(({ owner, lineage }) => ({ owner, lineage })));
   const fleets = await Promise.all(days.map((day) => fleetOf(reads, day)));
   const pastsOf = ({ successions }: (typeof fleets)[number], one: Lineage) =>
     predecessorsOf(successions, one).map((lineage) => ({ owner: one.owner, lineage }));
@@ -161,8 +167,8 @@ export const refusalFacts = together(async (reads, stretch): Promise<RefusalFact
   const [hours, families, elsewhere, feedback] = await Promise.all([
     askedOf([...of, ...ancestors], (names) => reads.read(refusedHours, names)),
     sliced([...new Set(of.map(({ owner }) => owner))], (owners) => reads.read(ownerLineages, { owners: [...owners] })),
-    sliced([...new Set(rows.map(({ endpoint }) => endpoint))], (endpoints) =>
-      reads.read(refusedElsewhere, { endpoints: [...endpoints], ...span }),
+    sliced([...new Set(recent.map(({ endpoint }) => endpoint))], (endpoints) =>
+      reads.read(refusedElsewhere, { endpoints: [...endpoints], from: within.from - 2 * HOUR_MS, to: within.to }),
     ),
     feedbackFor(reads, stretch),
   ]);

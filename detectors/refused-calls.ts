@@ -86,12 +86,7 @@ function judge(facts: RefusalFacts, knobs: Knobs, since: number, until = Number.
     shares.set(hour, known);
     return known;
   };
-  let start = 0;
-  for (let index = 0; index < refused.length; index++) {
-    const at = (refused[index] as RefusedCall).time;
-    const began = (refused[start] as RefusedCall).time;
-    if (index > 0 && (at - (refused[index - 1] as RefusedCall).time >= BURST_GAP_MS || at - began >= DAY_MS))
-      start = index;
+  for (const [index, { time: at }] of refused.entries()) {
     if (at < since || at >= until) continue;
     const seen = seenAt(facts, refused, index, params.min_refused, shareAt);
     const severity = seen === null ? null : severityOf(seen.surprise, params);
@@ -99,12 +94,21 @@ function judge(facts: RefusalFacts, knobs: Knobs, since: number, until = Number.
     if (learningState(facts.activeHours, at) === 'learning' && seen.surprise < params.young) continue;
     const anchor = {
       anchor: `refused ${gradeOf(seen.surprise, params)}`,
-      began: (refused[start] as RefusedCall).time,
+      began: burstStart(refused, index),
     };
     const episode = episodeOf(anchor);
     if (!findings.has(episode)) findings.set(episode, { ...findingOf(facts, seen, at), severity, ...anchor });
   }
   return [...findings.values()];
+}
+
+/** burstStart is when the burst began that a refused call belongs to, a day before it at most. */
+function burstStart(refused: readonly RefusedCall[], index: number): number {
+  const timeOf = (nth: number) => (refused[nth] as RefusedCall).time;
+  let start = index;
+  while (start > 0 && timeOf(index) - timeOf(start - 1) < DAY_MS && timeOf(start) - timeOf(start - 1) < BURST_GAP_MS)
+    start--;
+  return timeOf(start);
 }
 
 function isExpected({ expected }: RefusalFacts, endpoint: string, at: number): boolean {
