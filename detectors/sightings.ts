@@ -1,4 +1,4 @@
-import { defineQuery, num, text } from '../store/index.ts';
+import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
 import { HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
 import { type Lineage, lineageKey } from './lineage.ts';
@@ -102,7 +102,8 @@ const sightings = defineQuery<SightingParams, Omit<Sighting, 'facet' | 'value' |
    )
    ARRAY JOIN asked AS i
    WHERE at >= {mets:Array(Int64)}[i] AND at <= {ends:Array(Int64)}[i]
-   GROUP BY i`,
+   GROUP BY i
+   ${ONE_THREAD}`,
   (raw) => ({
     of: num(raw.i) - 1,
     calls: (raw.calls as unknown[][]).map(([time, ip, endpoint, status, userAgent, country, asn, networkKind]) => ({
