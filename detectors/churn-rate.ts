@@ -1,6 +1,6 @@
 import { quantileSorted } from 'simple-statistics';
 import { plural, type Severity } from '../core/index.ts';
-import { defineQuery, num, text } from '../store/index.ts';
+import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS } from './baseline.ts';
 import { type ChurnHabits, churnHabits, churnRate, HISTORY_MS, type PastSteps } from './churn-habits.ts';
 import { type Anchor, defineDetector, episodeOf, type Finding, type Params, together } from './contract.ts';
@@ -73,7 +73,8 @@ const recentSteps = defineQuery<
    )
    ARRAY JOIN {sinces:Array(Int64)} AS since, {untils:Array(Int64)} AS until
    WHERE at >= since AND at < until
-   GROUP BY until, owner, step`,
+   GROUP BY until, owner, step
+   ${ONE_THREAD}`,
   (raw) => ({
     until: num(raw.until),
     owner: text(raw.owner),
@@ -94,7 +95,8 @@ const pastHours = defineQuery<
      WHERE owner IN {owners:Array(String)}
      GROUP BY owner, step, hour
    )
-   GROUP BY owner, step`,
+   GROUP BY owner, step
+   ${ONE_THREAD}`,
   (raw) => ({
     owner: text(raw.owner),
     step: text(raw.step) as Step,
@@ -109,7 +111,8 @@ const firstUses = defineQuery<{ owners: string[] }, { owner: string; first: numb
   `SELECT owner, toUnixTimestamp(toStartOfHour(min(first_seen))) AS first
    FROM rollup_tokens
    WHERE owner IN {owners:Array(String)}
-   GROUP BY owner`,
+   GROUP BY owner
+   ${ONE_THREAD}`,
   (raw) => ({ owner: text(raw.owner), first: num(raw.first) * 1000 }),
 );
 

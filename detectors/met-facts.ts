@@ -1,4 +1,4 @@
-import { defineQuery, FORGOTTEN_AFTER, num, quarterOf, text } from '../store/index.ts';
+import { defineQuery, FORGOTTEN_AFTER, num, ONE_THREAD, quarterOf, text } from '../store/index.ts';
 import { KNOWN_AFTER_MS, OPEN_MS } from './baseline.ts';
 import { type Bounds, candidates, isCandidate, type Met, mayBeRenewed, RUSH_ENDPOINTS, widest } from './candidates.ts';
 import { type Day, type Reads, remembered, type Scope, startOf, together } from './contract.ts';
@@ -61,7 +61,8 @@ const metValues = defineQuery<LineageNames, StoredValue>(
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
    GROUP BY facet, owner, lineage, value
-   ORDER BY owner, lineage, met, value`,
+   ORDER BY owner, lineage, met, value
+   ${ONE_THREAD}`,
   (raw) => ({
     facet: text(raw.facet) as Facet,
     owner: text(raw.owner),

@@ -1,4 +1,4 @@
-import { defineQuery, text } from '../store/index.ts';
+import { defineQuery, ONE_THREAD, text } from '../store/index.ts';
 import { type Reads, remembered } from './contract.ts';
 import { askedOf, type Lineage, type LineageNames, lineageKey } from './lineage.ts';
 import type { Newcomer } from './met-facts.ts';
@@ -12,7 +12,8 @@ const firstCountries = defineQuery<LineageNames, Lineage & { home: string }>(
   `SELECT owner, lineage, argMin(value, first_seen) AS home
    FROM rollup_facets
    WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND facet = 'country'
-   GROUP BY owner, lineage`,
+   GROUP BY owner, lineage
+   ${ONE_THREAD}`,
   (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage), home: text(raw.home) }),
 );
 

@@ -1,4 +1,4 @@
-import { defineQuery, num, text } from '../store/index.ts';
+import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
 import { countUntil, DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import { type Day, once, type Reads, type Stretch, startOf } from './contract.ts';
 import { activityAsSaid, type Feedback, feedbackFor } from './feedback.ts';
@@ -43,7 +43,8 @@ const activityOf = defineQuery<LineageNames, Lineage & { hours: number[]; calls:
      WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
      GROUP BY owner, lineage, hour
    )
-   GROUP BY owner, lineage`,
+   GROUP BY owner, lineage
+   ${ONE_THREAD}`,
   (raw) => {
     const hours = raw.hours as [unknown, unknown][];
     return {
@@ -73,7 +74,8 @@ export const ownerLineages = defineQuery<
    )
    GROUP BY owner, lineage
    ORDER BY owner, min(since)
-   LIMIT ${MAX_PEERS} BY owner`,
+   LIMIT ${MAX_PEERS} BY owner
+   ${ONE_THREAD}`,
   (raw) => ({
     owner: text(raw.owner),
     lineage: text(raw.lineage),

@@ -1,4 +1,4 @@
-import { defineQuery, num, text } from '../store/index.ts';
+import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
 import { HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
 import { type Lineage, lineageKey } from './lineage.ts';
@@ -72,37 +72,38 @@ interface SightingParams extends Record<string, unknown> {
   mets: number[];
   ends: number[];
   strange: (readonly string[])[];
+  /** The first of `mets`, and the last of `ends`. */
+  from: number;
+  to: number;
 }
 
 /** One row a place, `of` is its position; the arrays run in step. Who failed to authenticate (401) was not the token, here or there. */
 const sightings = defineQuery<SightingParams, Omit<Sighting, 'facet' | 'value' | 'moved'> & { readonly of: number }>(
   'geo_sightings',
-  `WITH
-     {values:Array(String)}[i] AS fresh,
-     if({facets:Array(String)}[i] = 'kind', kind, place) AS here,
-     intDiv(at - {mets:Array(Int64)}[i], 60000) AS minute
-   SELECT
+  `SELECT
      i,
      groupArraySortedIf(${MAX_CALLS})((at, ip, endpoint, status, user_agent, country, asn, kind), here = fresh) AS calls,
      minMapIf(map(minute, at), here = fresh) AS firsts,
      sumMapIf(map(minute, 1), here = fresh) AS counts,
      arraySort(arrayMap(nth -> (firsts[nth], counts[nth]), mapKeys(firsts))) AS minutes,
-     minIf(at, here NOT IN ('', fresh) AND NOT has({strange:Array(Array(String))}[i], here)) AS home_after,
+     minIf(at, elsewhere) AS home_after,
      arrayCount(then -> then <= home_after, groupArrayIf(at, here = fresh)) AS until_home
    FROM (
-     SELECT toUnixTimestamp64Milli(time) AS at, ip, endpoint, status, user_agent, country, asn,
-       if(network_kind = 'egress', 'egress', country) AS place, if(network_kind = '' AND asn != 0, 'other', toString(network_kind)) AS kind,
-       concat(owner, '\\n', lineage, '\\n', toString(intDiv(at, ${HOUR_MS}))) AS key,
-       {askers:Array(Array(UInt32))}[transform(key, {keys:Array(String)}, arrayEnumerate({keys:Array(String)}), 1)] AS asked
+     SELECT i, toUnixTimestamp64Milli(time) AS at, ip, endpoint, status, user_agent, country, asn,
+       if(network_kind = '' AND asn != 0, 'other', toString(network_kind)) AS kind,
+       multiIf({facets:Array(String)}[i] = 'kind', kind, network_kind = 'egress', 'egress', country) AS here,
+       {values:Array(String)}[i] AS fresh,
+       here NOT IN ('', fresh) AND NOT has({strange:Array(Array(String))}[i], here) AS elsewhere,
+       intDiv(at - {mets:Array(Int64)}[i], 60000) AS minute
      FROM events
-     PREWHERE time >= fromUnixTimestamp64Milli(arrayMin({mets:Array(Int64)})) AND time <= fromUnixTimestamp64Milli(arrayMax({ends:Array(Int64)}))
+     ARRAY JOIN {askers:Array(Array(UInt32))}[transform(concat(owner, '\\n', lineage, '\\n', toString(intDiv(at, ${HOUR_MS}))), {keys:Array(String)}, arrayEnumerate({keys:Array(String)}), 1)] AS i
+     PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
        AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
-     WHERE status != 401 AND notEmpty(asked)
-     LIMIT 1 BY owner, lineage, id
+     WHERE status != 401 AND at >= {mets:Array(Int64)}[i] AND at <= {ends:Array(Int64)}[i]
+     LIMIT 1 BY owner, lineage, id, i
    )
-   ARRAY JOIN asked AS i
-   WHERE at >= {mets:Array(Int64)}[i] AND at <= {ends:Array(Int64)}[i]
-   GROUP BY i`,
+   GROUP BY i
+   ${ONE_THREAD}`,
   (raw) => ({
     of: num(raw.i) - 1,
     calls: (raw.calls as unknown[][]).map(([time, ip, endpoint, status, userAgent, country, asn, networkKind]) => ({
@@ -146,6 +147,8 @@ export async function sightingsOf<P extends NewPlace>(
     mets: places.map(({ met }) => met),
     ends,
     strange: places.map(({ strange }) => strange),
+    from: places.reduce((first, { met }) => Math.min(first, met), Number.POSITIVE_INFINITY),
+    to: ends.reduce((last, end) => Math.max(last, end), 0),
   });
   return rows.map(({ of, ...row }) => {
     const place = places[of] as P;

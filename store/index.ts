@@ -20,7 +20,7 @@ export {
   sqlQuarterStart,
   sqlRenewals,
 } from './quarters.ts';
-export { defineQuery, list, num, text, time } from './query.ts';
+export { defineQuery, list, num, ONE_THREAD, text, time } from './query.ts';
 export { EVENT_COLUMNS, type LifecycleRow, type RejectedRow, type UsageRow } from './rows.ts';
 
 const COLUMNS: Record<TableName, readonly string[]> = {

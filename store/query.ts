@@ -9,6 +9,12 @@ export function defineQuery<P extends Record<string, unknown>, R>(
   return { name, sql: `/* ${name} */ ${sql}`, row };
 }
 
+/**
+ * ONE_THREAD ends a read about a few named subjects: several of them run beside each other, and setting up more threads takes longer
+ * than they save.
+ */
+export const ONE_THREAD = 'SETTINGS max_threads = 1';
+
 /** num reads a number that the engine may have quoted; NaN for what is none. */
 export function num(value: unknown): number {
   return typeof value === 'number' ? value : Number(value);
