@@ -24,7 +24,7 @@ export interface RefusedCall {
   readonly calls: readonly number[];
 }
 
-/** Company is another lineage that was refused twice on an endpoint within an hour of the clock, and when for the second time. */
+/** Company is another lineage that was refused some times in a row (IN_A_ROW) on an endpoint within an hour of the clock, and when for the last of them. */
 interface Company extends Lineage {
   readonly endpoint: string;
   readonly time: number;
@@ -47,6 +47,9 @@ export interface RefusalFacts
 const MAX_REFUSED = 5_000;
 /** Others that are looked at for one endpoint and hour at most: by then it is everybody's. */
 const MAX_COMPANY = 50;
+
+/** So often in a row somebody is refused on one endpoint where it is the endpoint: of strangers there are more, to whom it happens by chance. */
+const IN_A_ROW = { own: 2, other: 3 } as const;
 
 /** Calls that say something of what is allowed: not who was not the token (401), came too often (429), or met a broken service. */
 const TELLING = 'status NOT IN (401, 429) AND status < 500';
@@ -130,18 +133,22 @@ const refusedHours = defineQuery<
   }),
 );
 
-const refusedElsewhere = defineQuery<Span & { endpoints: string[] }, Company>(
+/** Who was refused on some endpoints so often in a row that it is no accident, and when. */
+const refusedElsewhere = defineQuery<Span & { endpoints: string[]; owners: string[] }, Company>(
   'refused_elsewhere',
-  `SELECT endpoint, owner, lineage, arraySort(groupUniqArray(toUnixTimestamp64Milli(time)))[2] AS second
+  `SELECT endpoint, owner, lineage, if(owner IN {owners:Array(String)}, ${IN_A_ROW.own}, ${IN_A_ROW.other}) AS enough,
+     arraySort(groupArray((toUnixTimestamp64Milli(time), status IN (403, 404)))) AS calls,
+     arrayFirst(nth -> nth >= enough AND arrayAll(one -> one.2, arraySlice(calls, nth - enough + 1, enough)), arrayEnumerate(calls)) AS last,
+     if(last = 0, 0, calls[last].1) AS at
    FROM events
-   PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64})
-     AND status IN (403, 404) AND endpoint IN {endpoints:Array(String)}
+   PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64}) AND endpoint IN {endpoints:Array(String)}
+   WHERE ${TELLING}
    GROUP BY endpoint, owner, lineage, toStartOfHour(time) AS hour
-   HAVING second > 0
-   ORDER BY endpoint, second, owner, lineage
+   HAVING at > 0
+   ORDER BY endpoint, at, owner, lineage
    LIMIT ${MAX_COMPANY} BY endpoint, hour`,
   (raw) => ({
-    ...{ endpoint: text(raw.endpoint), owner: text(raw.owner), lineage: text(raw.lineage), time: num(raw.second) },
+    ...{ endpoint: text(raw.endpoint), owner: text(raw.owner), lineage: text(raw.lineage), time: num(raw.at) },
   }),
 );
 
@@ -168,7 +175,12 @@ export const refusalFacts = together(async (reads, stretch): Promise<RefusalFact
     askedOf([...of, ...ancestors], (names) => reads.read(refusedHours, names)),
     sliced([...new Set(of.map(({ owner }) => owner))], (owners) => reads.read(ownerLineages, { owners: [...owners] })),
     sliced([...new Set(recent.map(({ endpoint }) => endpoint))], (endpoints) =>
-      reads.read(refusedElsewhere, { endpoints: [...endpoints], from: within.from - 2 * HOUR_MS, to: within.to }),
+      reads.read(refusedElsewhere, {
+        endpoints: [...endpoints],
+        owners: [...new Set(of.map(({ owner }) => owner))],
+        from: within.from - 2 * HOUR_MS,
+        to: within.to,
+      }),
     ),
     feedbackFor(reads, stretch),
   ]);
@@ -179,18 +191,19 @@ export const refusalFacts = together(async (reads, stretch): Promise<RefusalFact
   ];
   const wordsOf = (one: Lineage) => feedback.refusals.get(lineageKey(one)) ?? [];
   /** Calls and refused calls by hour, as two activities of the same hours. */
-  const activitiesOf = (one: Lineage): [calls: Activity, refused: Activity] => {
-    const kept = (hoursOf.get(lineageKey(one)) ?? []).filter(([hour]) => !isMalicious(wordsOf(one), hour));
+  const activitiesOf = (one: Lineage, now: number): [calls: Activity, refused: Activity] => {
+    const words = wordsOf(one);
+    const kept = (hoursOf.get(lineageKey(one)) ?? []).filter(([hour]) => !isMalicious(words, hour));
     const starts = kept.map(([hour]) => hour);
     return [
       { hours: starts, calls: kept.map(([, calls]) => calls) },
-      { hours: starts, calls: kept.map(([, , refused]) => refused) },
+      { hours: starts, calls: kept.map(([hour, , refused]) => (wasExpected(words, hour, now) ? 0 : refused)) },
     ];
   };
   const factsOn = (day: Day, fleet: (typeof fleets)[number], one: Lineage): RefusalFacts => {
     const pasts = pastsOf(fleet, one);
-    const [ownCalls, ownRefused] = activitiesOf(one);
-    const past = pasts.map(activitiesOf);
+    const [ownCalls, ownRefused] = activitiesOf(one, day.within.from);
+    const past = pasts.map((each) => activitiesOf(each, day.within.from));
     const inherited = (own: Activity, nth: 0 | 1) =>
       inheritActivity(
         own,
@@ -231,4 +244,12 @@ export const refusalFacts = together(async (reads, stretch): Promise<RefusalFact
 /** isMalicious tells whether an hour is one of what people found malicious: what was refused then is nobody's habit. */
 function isMalicious(words: readonly Word[], hour: number): boolean {
   return words.some(({ verdict, from, to }) => verdict === 'malicious' && hour + HOUR_MS > from && hour <= to);
+}
+
+/** wasExpected tells whether what was refused in an hour was expected, and is no more: it is no habit. */
+function wasExpected(words: readonly Word[], hour: number, now: number): boolean {
+  return words.some(
+    ({ verdict, from, endsAt }) =>
+      verdict === 'expected' && endsAt !== null && endsAt < now && hour + HOUR_MS > from && hour <= endsAt,
+  );
 }

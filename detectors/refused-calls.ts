@@ -64,6 +64,27 @@ export function shareBefore(
   return { hits: share * certainty, misses: (1 - share) * certainty };
 }
 
+/** An hour that holds so much of what a window does is as full. */
+const AS_FULL = 0.8;
+
+/**
+ * seenBefore is -log10 of how often an hour before a moment held as many refused calls, null when none did: a nightly job that is refused
+ * each night, and never else, is no burst.
+ */
+export function seenBefore(
+  { activeHours, hourlyRefused }: Pick<RefusalFacts, 'activeHours' | 'hourlyRefused'>,
+  before: number,
+  count: number,
+): number | null {
+  let [asFull, hours] = [0, 0];
+  for (const [i, hour] of activeHours.entries()) {
+    if (hour + HOUR_MS > before) break;
+    hours++;
+    if ((hourlyRefused[i] ?? 0) >= AS_FULL * count) asFull++;
+  }
+  return asFull === 0 ? null : -Math.log10((asFull + 1) / (hours + 1));
+}
+
 /** Seen is one window of refused calls, and what is usual for it. */
 interface Seen {
   readonly windowMs: number;
@@ -134,7 +155,9 @@ function seenAt(
     const unexplained = calls.reduce((sum, { endpoint }) => sum + weightOf(facts, endpoint, last.time), 0);
     const of = Math.max(calls.length, last.calls[nth] ?? 0);
     const share = shareAt(last.time - windowMs);
-    const surprise = surpriseOfShare(Math.floor(unexplained), of, share) - LOOKS_PENALTY;
+    const chance = surpriseOfShare(Math.floor(unexplained), of, share);
+    const before = seenBefore(facts, last.time - windowMs, calls.length);
+    const surprise = (before === null ? chance : Math.min(chance, before)) - LOOKS_PENALTY;
     if (best === null || surprise > best.surprise) best = { windowMs, calls, of, unexplained, share, surprise };
   }
   return best;

@@ -53,6 +53,10 @@ beforeAll(async () => {
     ...burst('expected', 20),
     ...burst('malicious', 20),
     ...burst('fresh', 20),
+    // Every night it looks for what is gone.
+    ...Array.from({ length: 13 }, (_, night) =>
+      burst('nightly', 20, { at: FROM + night * DAY + 13 * HOUR, status: 404, everyMs: 5_000 }),
+    ).flat(),
     // A release lost a route that these four call, a second apart.
     ...[0, 1, 2, 3].flatMap((i) => burst(`gone_${i}`, 20, { at: NOW + i * 1_000, path: '/v1/jobs', status: 404 })),
   ];
@@ -86,6 +90,11 @@ describe('refused calls', () => {
   it('are nothing where the token failed to authenticate, where the service was down, and where it is the token’s own way', () => {
     for (const token of ['locked', 'broken']) expect([token, about(found, token)]).toEqual([token, []]);
     expect(pages(about(found, 'clumsy'))).toEqual([]);
+  });
+
+  it('are no burst when a job is refused as often every night', () => {
+    const lastNights = pages(about(found, 'nightly')).filter(({ window }) => window.to > FROM + 7 * DAY);
+    expect(lastNights).toEqual([]);
   });
 
   it('page nobody for a route that is gone for everybody, once others were refused there too', () => {
