@@ -114,7 +114,7 @@ CREATE TABLE IF NOT EXISTS rollup_churn
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, step, hour)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_churn_mv TO rollup_churn AS
 SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toStartOfHour(time) AS hour, count() AS steps,
