@@ -1,4 +1,4 @@
-import { ACTS, defineQuery, num, ORIGINS_OF_STEPS, text } from '../store/index.ts';
+import { ACTS, defineQuery, num, ONE_THREAD, ORIGINS_OF_STEPS, text } from '../store/index.ts';
 import { DAY_MS, OPEN_MS, SLOW_FORGETTING_MS } from './baseline.ts';
 import { type Reads, together } from './contract.ts';
 import {
@@ -53,7 +53,8 @@ const originValues = defineQuery<{ owners: string[] }, OwnValue & Lineage>(
    FROM rollup_origins
    WHERE owner IN {owners:Array(String)}
    GROUP BY facet, owner, value
-   ORDER BY owner, met, value`,
+   ORDER BY owner, met, value
+   ${ONE_THREAD}`,
   (raw) => ({
     ...{ facet: text(raw.facet) as Facet, owner: text(raw.owner), lineage: '', value: text(raw.value) },
     ...{ met: num(raw.met), calls: num(raw.made), failed: 0, firstStatus: 0 },
@@ -74,7 +75,8 @@ const originHours = defineQuery<
      GROUP BY owner, hour
      HAVING made > 0
    )
-   GROUP BY owner`,
+   GROUP BY owner
+   ${ONE_THREAD}`,
   (raw) => {
     const hours = raw.hours as [unknown, unknown][];
     return {
@@ -101,7 +103,8 @@ const originSteps = defineQuery<
      LIMIT 1 BY owner, id
    )
    ORDER BY owner, time, id
-   LIMIT ${MAX_STEPS} BY owner, toDate(time)`,
+   LIMIT ${MAX_STEPS} BY owner, toDate(time)
+   ${ONE_THREAD}`,
   (raw) => ({
     ...{ owner: text(raw.owner), time: num(raw.at), id: text(raw.id), action: text(raw.action) },
     ...{ token: text(raw.token), ip: text(raw.ip) },

@@ -1,4 +1,4 @@
-import { defineQuery, num, text } from '../store/index.ts';
+import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS } from './baseline.ts';
 import { type Day, startOf, together } from './contract.ts';
 import { feedbackFor, type Word, wordEnd } from './feedback.ts';
@@ -124,7 +124,8 @@ const refusedHours = defineQuery<
      WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
      GROUP BY owner, lineage, hour
    )
-   GROUP BY owner, lineage`,
+   GROUP BY owner, lineage
+   ${ONE_THREAD}`,
   (raw) => ({
     ...{ owner: text(raw.owner), lineage: text(raw.lineage) },
     hours: (raw.hours as unknown[][]).map(

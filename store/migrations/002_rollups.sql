@@ -166,7 +166,7 @@ CREATE TABLE IF NOT EXISTS rollup_origins
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, facet, value)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_origins_mv TO rollup_origins AS
 SELECT origin.1 AS facet, owner, origin.2 AS value, min(time) AS first_seen, max(time) AS last_seen, count() AS steps
