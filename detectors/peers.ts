@@ -1,29 +1,23 @@
 import { defineQuery, num, text } from '../store/index.ts';
-import { countUntil, DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
+import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
 import { type Feedback, valueKey } from './feedback.ts';
-import { grouped, type Lineage } from './lineage.ts';
-import type { MetValue, Newcomer, OwnValue } from './met-facts.ts';
+import type { Lineage } from './lineage.ts';
+import type { MetValue, OwnValue } from './met-facts.ts';
 import type { Facet } from './prior.ts';
 
-interface MetByParams extends Record<string, unknown> {
+interface PeerParams extends Record<string, unknown> {
+  /** Each facet and value once, and the positions of the fresh values that ask about it; the first key is nobody's. */
+  keys: string[];
+  askers: number[][];
+  /** Fresh values, in step. */
   facets: Facet[];
-  values: string[];
-  /** Whose lineages are named, whenever they met a value. */
   owners: string[];
-  /** Of a country, whoever came to it between these is named too. */
-  from: number;
-  to: number;
-  /** Moments until which the others are counted, sorted; the first is before all. */
-  moments: number[];
+  lineages: string[];
+  values: string[];
+  mets: number[];
   /** What people found malicious, by facet, owner, lineage and value: nobody met it. */
   left: string[];
-}
-
-/** MetBy is a lineage that met a value and when, or how many others met it after `met`, and not after the next of the moments. */
-interface MetBy extends Newcomer, Pick<OwnValue, 'facet' | 'value'> {
-  readonly named: boolean;
-  readonly lineages: number;
 }
 
 /** Peers is what others make of a value that a lineage met. */
@@ -35,71 +29,40 @@ const MOVE_MS = 6 * HOUR_MS;
 /** Newcomers to one country that are looked at most, the first ones: a region that moves is known by far fewer. */
 const MAX_NEWCOMERS = 300;
 
-/** Peers that met a value lately, and those that are named, at most: the first ones. */
-const MAX_RECENT = 100;
-const MAX_NAMED = 20;
-
-/** Who met some values, by time. What each asker makes of them is told below: in SQL it would be planned for longer than it runs. */
-const metBy = defineQuery<MetByParams, MetBy>(
+/** How peers stand to each fresh value, `of` is its position: one row a fresh value. The arrays run in step. */
+const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
   'novelty_peers',
-  `SELECT facet, value, named, if(named, owner, '') AS by_owner, if(named, lineage, '') AS by_lineage,
-     if(named, met, roundDown(met - 1, {moments:Array(Int64)})) AS at, count() AS lineages
+  `WITH {owners:Array(String)}[i] AS of, {mets:Array(Int64)}[i] AS at
+   SELECT
+     i,
+     countIf(owner = of AND met < at - ${DAY_MS}) AS peers_before,
+     arraySort(groupArrayIf(100)(met, owner = of AND met >= at - ${DAY_MS} AND met <= at + ${HOUR_MS})) AS peers_recent,
+     groupArraySortedIf(20)((met, lineage), owner = of AND met <= at + ${HOUR_MS}) AS named,
+     countIf(owner != of AND met <= at) AS fleet_before,
+     groupArraySortedIf(${MAX_NEWCOMERS})((met, owner, lineage), facet = 'country' AND owner != of AND met >= at - ${MOVE_MS} AND met <= at + ${OPEN_MS}) AS newcomers
    FROM (
-     SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met,
-       owner IN {owners:Array(String)} OR (facet = 'country' AND met >= {from:Int64} AND met <= {to:Int64}) AS named
+     SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
      FROM rollup_facets
      WHERE facet IN {facets:Array(String)} AND value IN {values:Array(String)}
        AND concat(facet, '\\n', owner, '\\n', lineage, '\\n', value) NOT IN {left:Array(String)}
      GROUP BY facet, owner, lineage, value
    )
-   GROUP BY facet, value, named, by_owner, by_lineage, at
-   ORDER BY at, by_owner, by_lineage`,
+   ARRAY JOIN {askers:Array(Array(UInt32))}[transform(concat(facet, '\\n', value), {keys:Array(String)}, arrayEnumerate({keys:Array(String)}), 1)] AS i
+   WHERE lineage != {lineages:Array(String)}[i] OR owner != of
+   GROUP BY i`,
   (raw) => ({
-    facet: text(raw.facet) as Facet,
-    value: text(raw.value),
-    named: num(raw.named) === 1,
-    owner: text(raw.by_owner),
-    lineage: text(raw.by_lineage),
-    met: num(raw.at),
-    lineages: num(raw.lineages),
+    of: num(raw.i) - 1,
+    peersBefore: num(raw.peers_before),
+    peersRecent: (raw.peers_recent as unknown[]).map(num),
+    fleetBefore: num(raw.fleet_before),
+    peers: (raw.named as [unknown, unknown][]).map(([met, lineage]) => ({ met: num(met), lineage: text(lineage) })),
+    newcomers: (raw.newcomers as [unknown, unknown, unknown][]).map(([met, owner, lineage]) => ({
+      met: num(met),
+      owner: text(owner),
+      lineage: text(lineage),
+    })),
   }),
 );
-
-/** Known is who met one value, by time. */
-interface Known {
-  readonly named: readonly MetBy[];
-  readonly mets: readonly number[];
-  readonly ofOwner: ReadonlyMap<string, readonly MetBy[]>;
-  readonly others: readonly MetBy[];
-}
-
-function knownOf(rows: readonly MetBy[]): Known {
-  const named = rows.filter((row) => row.named);
-  const others = rows.filter((row) => !row.named);
-  return { named, mets: named.map(({ met }) => met), ofOwner: grouped(named, ({ owner }) => owner), others };
-}
-
-/** standing is how peers stand to a fresh value. */
-function standing({ facet, owner, lineage, met: at }: FreshValue, { named, mets, ofOwner, others }: Known): Peers {
-  const family = ofOwner.get(owner) ?? [];
-  const peers = family.filter((row) => row.lineage !== lineage && row.met <= at + HOUR_MS);
-  const before = peers.filter(({ met }) => met < at - DAY_MS).length;
-  const strangers = countUntil(mets, at) - family.filter(({ met }) => met <= at).length;
-  const uncounted = others.reduce((sum, { met, lineages }) => sum + (met < at ? lineages : 0), 0);
-  const newcomers: Newcomer[] = [];
-  for (let i = countUntil(mets, at - MOVE_MS - 1); facet === 'country' && i < named.length; i++) {
-    const one = named[i] as MetBy;
-    if (one.met > at + OPEN_MS || newcomers.length === MAX_NEWCOMERS) break;
-    if (one.owner !== owner) newcomers.push({ owner: one.owner, lineage: one.lineage, met: one.met });
-  }
-  return {
-    peersBefore: before,
-    peersRecent: peers.slice(before, before + MAX_RECENT).map(({ met }) => met),
-    fleetBefore: strangers + uncounted,
-    peers: peers.slice(0, MAX_NAMED).map(({ lineage, met }) => ({ lineage, met })),
-    newcomers,
-  };
-}
 
 /** Fresh values asked about in one query, for the same reason. */
 const SLICE_VALUES = 1_000;
@@ -118,29 +81,29 @@ export async function askPeers(
   fresh: readonly FreshValue[],
   feedback: Feedback,
 ): Promise<ReadonlyMap<string, Peers>> {
-  const keyOf = ({ facet, value }: { readonly facet: string; readonly value: string }) => `${facet}\n${value}`;
   const malicious = feedback.words.filter(({ verdict }) => verdict === 'malicious');
   const found = new Map<string, Peers>();
   for (let i = 0; i < fresh.length; i += SLICE_VALUES) {
     const asked = fresh.slice(i, i + SLICE_VALUES);
-    const keys = new Set(asked.map(keyOf));
-    const moments = [...new Set(asked.map(({ met }) => met))].sort((a, b) => a - b);
-    const rows = await reads.read(metBy, {
-      facets: [...new Set(asked.map(({ facet }) => facet))],
-      values: [...new Set(asked.map(({ value }) => value))],
-      owners: [...new Set(asked.map(({ owner }) => owner))],
-      from: (moments[0] ?? 0) - MOVE_MS,
-      to: (moments.at(-1) ?? 0) + OPEN_MS,
-      moments: [0, ...moments],
-      left: malicious
-        .filter((word) => keys.has(keyOf(word)))
-        .map(({ facet, owner, lineage, value }) => [facet, owner, lineage, value].join('\n')),
-    });
-    const known = new Map([...grouped(rows, keyOf)].map(([key, of]) => [key, knownOf(of)]));
-    for (const value of asked) {
-      const of = known.get(keyOf(value));
-      if (of !== undefined) found.set(freshKey(value), standing(value, of));
+    const askers = new Map<string, number[]>([['', []]]);
+    for (const [at, { facet, value }] of asked.entries()) {
+      const key = `${facet}\n${value}`;
+      askers.set(key, [...(askers.get(key) ?? []), at + 1]);
     }
+    const left = malicious
+      .filter(({ facet, value }) => askers.has(`${facet}\n${value}`))
+      .map(({ facet, owner, lineage, value }) => [facet, owner, lineage, value].join('\n'));
+    const rows = await reads.read(peers, {
+      keys: [...askers.keys()],
+      askers: [...askers.values()],
+      facets: asked.map(({ facet }) => facet),
+      owners: asked.map(({ owner }) => owner),
+      lineages: asked.map(({ lineage }) => lineage),
+      values: asked.map(({ value }) => value),
+      mets: asked.map(({ met }) => met),
+      left,
+    });
+    for (const { of, ...row } of rows) found.set(freshKey(asked[of] as FreshValue), row);
   }
   return found;
 }
