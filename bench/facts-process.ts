@@ -240,8 +240,7 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
     ...{ single: note.single(), refused: note.refused(), owners: [...new Set(issuers)] },
   };
   const subjects = await subjectsToJudge(shared, [{ key: String(number), entry }], [entry], receivedAt);
-  const refused = await refusedToJudge(shared, [{ key: String(number), entry }], [entry], receivedAt);
-  const scope = scopeOf([entry], receivedAt - 3_600_000, subjects, receivedAt, refused);
+  const scope = scopeOf([entry], receivedAt - 3_600_000, subjects, receivedAt, refusedToJudge([entry]));
   const found = await judge(scope);
   return {
     events: lines.length,

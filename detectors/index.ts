@@ -124,11 +124,8 @@ export function openDetectors(context: DetectorsContext): Detectors {
     const current = entries.filter((entry) => entry.maxTime >= since);
     if (current.length > 0) {
       const stop = seconds.startTimer();
-      const [subjects, refused] = await Promise.all([
-        subjectsToJudge(queues.shared, waiting, current, now),
-        refusedToJudge(queues.shared, waiting, current, now),
-      ]);
-      const scope = scopeOf(current, since, subjects, now, refused);
+      const subjects = await subjectsToJudge(queues.shared, waiting, current, now);
+      const scope = scopeOf(current, since, subjects, now, refusedToJudge(current));
       const result = await judgeScope(store, enabled, scope, log);
       for (const { detector } of enabled)
         broken.set({ detector: detector.id }, result.broken.some((one) => one.detector === detector.id) ? 1 : 0);

@@ -43,6 +43,9 @@ export interface RefusalFacts
   readonly expected: ReadonlyMap<string, number | null>;
 }
 
+/** BURST_HOUR is how many refused calls make an hour of the clock part of a burst: of LEAST_REFUSED within an hour so many are in one of the two that it touches. */
+export const BURST_HOUR = Math.ceil(LEAST_REFUSED / 2);
+
 /** Refused calls of one lineage and day that are read at most, the first ones. */
 const MAX_REFUSED = 5_000;
 /** Others that are looked at for one endpoint and hour at most: by then it is everybody's. */
@@ -59,10 +62,7 @@ interface Span extends Record<string, unknown> {
   to: number;
 }
 
-/** A lineage with LEAST_REFUSED refused calls within an hour has so many in an hour of the clock. */
-const IN_CLOCK_HOUR = Math.ceil(LEAST_REFUSED / 2);
-
-/** Who was refused IN_CLOCK_HOUR times in some hour of the clock, when the batches do not name them. */
+/** Who was refused BURST_HOUR times in some hour of the clock, when the batches do not name them. */
 const refusedOften = defineQuery<Span, Lineage>(
   'refused_often',
   `SELECT DISTINCT owner, lineage
@@ -71,8 +71,24 @@ const refusedOften = defineQuery<Span, Lineage>(
      FROM events
      PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64}) AND status IN (403, 404)
      GROUP BY owner, lineage, hour
-     HAVING uniqExact(id) >= ${IN_CLOCK_HOUR}
+     HAVING uniqExact(id) >= ${BURST_HOUR}
    )`,
+  (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage) }),
+);
+
+/** Which of some lineages were, by the rollup: a call that was sent twice counts twice there, which costs a look. */
+const refusedLately = defineQuery<Span & LineageNames, Lineage>(
+  'refused_lately',
+  `SELECT DISTINCT owner, lineage
+   FROM (
+     SELECT owner, lineage, hour
+     FROM rollup_hours
+     WHERE owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)}
+       AND hour >= toStartOfHour(fromUnixTimestamp64Milli({from:Int64})) AND hour < fromUnixTimestamp64Milli({to:Int64})
+     GROUP BY owner, lineage, hour
+     HAVING sum(refused) >= ${BURST_HOUR}
+   )
+   ${ONE_THREAD}`,
   (raw) => ({ owner: text(raw.owner), lineage: text(raw.lineage) }),
 );
 
@@ -97,7 +113,7 @@ const refusedCalls = defineQuery<Span & LineageNames, RefusedCall & Lineage>(
           SELECT owner, lineage, toStartOfHour(time) AS hour
           FROM events ${WITHIN} AND status IN (403, 404)
           GROUP BY owner, lineage, hour
-          HAVING uniqExact(id) >= ${IN_CLOCK_HOUR}
+          HAVING uniqExact(id) >= ${BURST_HOUR}
         ))
       LIMIT 1 BY owner, lineage, id
     )
@@ -158,12 +174,13 @@ export const refusalFacts = together(async (reads, stretch): Promise<RefusalFact
   const { days, within, usage } = stretch;
   const none = days.map(() => []);
   if (usage === 0 || stretch.refused?.length === 0) return none;
-  const named =
-    stretch.refused?.map(([owner, lineage]) => ({ owner, lineage })) ??
-    (await reads.read(refusedOften, { from: within.from - 2 * HOUR_MS, to: within.to }));
-  // A burst may last a day; the hour before it tells how many calls its first ones stand among.
-  const span = { from: within.from - DAY_MS - HOUR_MS, to: within.to };
-  const rows = await askedOf(named, (names) => reads.read(refusedCalls, { ...names, ...span }));
+  // An hour before the first call that is judged, and the hours of the clock that it touches.
+  const span = { from: within.from - 2 * HOUR_MS, to: within.to };
+  const named = stretch.refused?.map(([owner, lineage]) => ({ owner, lineage }));
+  const often = await (named === undefined
+    ? reads.read(refusedOften, span)
+    : askedOf(named, (names) => reads.read(refusedLately, { ...names, ...span })));
+  const rows = await askedOf(often, (names) => reads.read(refusedCalls, { ...names, ...span }));
   const recent = rows.filter(({ time }) => time >= within.from);
   if (recent.length === 0) return none;
   const byLineage = grouped(rows, lineageKey);
@@ -179,8 +196,7 @@ export const refusalFacts = together(async (reads, stretch): Promise<RefusalFact
       reads.read(refusedElsewhere, {
         endpoints: [...endpoints],
         owners: [...new Set(of.map(({ owner }) => owner))],
-        from: within.from - 2 * HOUR_MS,
-        to: within.to,
+        ...span,
       }),
     ),
     feedbackFor(reads, stretch),

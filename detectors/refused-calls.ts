@@ -1,10 +1,17 @@
 import { plural } from '../core/index.ts';
-import { DAY_MS, FORGETTING_MS, HOUR_MS, learningState } from './baseline.ts';
+import { countUntil, DAY_MS, FORGETTING_MS, HOUR_MS, learningState } from './baseline.ts';
 import { defineDetector, episodeOf, type Finding, type Params } from './contract.ts';
 import { EXAMPLE_END } from './examples.ts';
 import { baselineSentences, bothEnds, learningAt, sqlLineage } from './explain.ts';
 import { peersAt, tokenAt } from './novelty.ts';
-import { LEAST_REFUSED, type RefusalFacts, type RefusedCall, refusalFacts, WINDOWS_MS } from './refusals.ts';
+import {
+  BURST_HOUR,
+  LEAST_REFUSED,
+  type RefusalFacts,
+  type RefusedCall,
+  refusalFacts,
+  WINDOWS_MS,
+} from './refusals.ts';
 import { shared } from './signals.ts';
 import { type Beta, shareInterval, surpriseOfShare, upperShare } from './statistics.ts';
 import { duration, gradeOf, rounded, severityOf, sqlText, sqlTime } from './words.ts';
@@ -38,8 +45,6 @@ const HOUR_CERTAINTY = 20;
 
 /** One of two windows is chosen. */
 const LOOKS_PENALTY = Math.log10(WINDOWS_MS.length);
-/** Refused calls further apart than this belong to different bursts. */
-const BURST_GAP_MS = HOUR_MS;
 
 const INTERVAL_PROBABILITY = 0.9;
 
@@ -115,7 +120,7 @@ function judge(facts: RefusalFacts, knobs: Knobs, since: number, until = Number.
     if (learningState(facts.activeHours, at) === 'learning' && seen.surprise < params.young) continue;
     const anchor = {
       anchor: `refused ${gradeOf(seen.surprise, params)}`,
-      began: burstStart(refused, index),
+      began: burstStart(facts, at),
     };
     const episode = episodeOf(anchor);
     if (!findings.has(episode)) findings.set(episode, { ...findingOf(facts, seen, at), severity, ...anchor });
@@ -123,13 +128,18 @@ function judge(facts: RefusalFacts, knobs: Knobs, since: number, until = Number.
   return [...findings.values()];
 }
 
-/** burstStart is when the burst began that a refused call belongs to, a day before it at most. */
-function burstStart(refused: readonly RefusedCall[], index: number): number {
-  const timeOf = (nth: number) => (refused[nth] as RefusedCall).time;
-  let start = index;
-  while (start > 0 && timeOf(index) - timeOf(start - 1) < DAY_MS && timeOf(start) - timeOf(start - 1) < BURST_GAP_MS)
-    start--;
-  return timeOf(start);
+/**
+ * burstStart is when the burst began that a refused call belongs to: the first hour of the clock of those on end, a day at most, that hold
+ * BURST_HOUR refused calls each, up to the call's own.
+ */
+function burstStart({ activeHours, hourlyRefused }: RefusalFacts, at: number): number {
+  let start = Math.floor(at / HOUR_MS) * HOUR_MS;
+  for (let i = countUntil(activeHours, start - 1) - 1; i >= 0; i--) {
+    const isNext = activeHours[i] === start - HOUR_MS && (hourlyRefused[i] ?? 0) >= BURST_HOUR;
+    if (!isNext || at - start >= DAY_MS - HOUR_MS) break;
+    start -= HOUR_MS;
+  }
+  return start;
 }
 
 function isExpected({ expected }: RefusalFacts, endpoint: string, at: number): boolean {

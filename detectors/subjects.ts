@@ -1,16 +1,7 @@
-import {
-  type BatchEntry,
-  HINTS,
-  type Mark,
-  RECENT_MS,
-  REFUSALS,
-  type SharedState,
-  type Subject,
-} from '../queues/index.ts';
-import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
+import { type BatchEntry, HINTS, type Mark, RECENT_MS, type SharedState, type Subject } from '../queues/index.ts';
+import { DAY_MS, OPEN_MS } from './baseline.ts';
 import { ENDPOINTS_LATELY } from './candidates.ts';
 import { DISORDER_MS } from './contract.ts';
-import { LEAST_REFUSED } from './refusals.ts';
 
 /** More subjects than this are no longer cheaper to name than to find by a query over the batches. */
 const MAX_SUBJECTS = 1_000;
@@ -79,35 +70,14 @@ async function hintsSince(
 }
 
 /**
- * refusedToJudge are the subjects with a refused call in `judged` and LEAST_REFUSED of them within the hour before: fewer are no burst. Counted
- * for all processes as new endpoints are. Null when the batches do not tell, and the store must be asked.
+ * refusedToJudge are the subjects with a refused call in some batches; null when these do not tell, or too many to name: then the store must be
+ * asked.
  */
-export async function refusedToJudge(
-  shared: Pick<SharedState, 'tally' | 'tallyAnew'>,
-  waiting: readonly Waiting[],
-  judged: readonly BatchEntry[],
-  now: number,
-): Promise<readonly Subject[] | null> {
-  const from = judged.reduce((earliest, entry) => Math.min(earliest, entry.minTime), Number.POSITIVE_INFINITY);
-  const marks = new Map<string, Mark[]>();
-  const recent = waiting.filter(({ entry }) => entry.maxTime >= now - RECENT_MS);
-  for (const { key, entry } of recent)
-    for (const [owner, lineage, calls] of entry.refused ?? []) {
-      const member = JSON.stringify([owner, lineage]);
-      const made = Array.from({ length: Math.min(calls, LEAST_REFUSED) }, (_, nth) => ({
-        name: `${key} ${nth}`,
-        time: entry.maxTime,
-      }));
-      marks.set(member, [...(marks.get(member) ?? []), ...made]);
-    }
-  const untold = marks.size > MAX_SUBJECTS || recent.some(({ entry }) => entry.refused === null);
-  if (untold) await shared.tallyAnew(REFUSALS, now);
-  if (marks.size > MAX_SUBJECTS || judged.some(({ refused }) => refused === null)) return null;
-  const since = from - DISORDER_MS - HOUR_MS;
-  const counts = untold ? null : await shared.tally(REFUSALS, marks, { from: since, now, limit: LEAST_REFUSED });
-  const subjects = judged.flatMap(({ refused }) => refused ?? []).map(([owner, lineage]): Subject => [owner, lineage]);
-  const members = new Map(subjects.map((subject) => [JSON.stringify(subject), subject]));
-  return [...members].flatMap(([member, subject]) =>
-    (counts?.get(member) ?? LEAST_REFUSED) >= LEAST_REFUSED ? [subject] : [],
-  );
+export function refusedToJudge(judged: readonly BatchEntry[]): readonly Subject[] | null {
+  const subjects = new Map<string, Subject>();
+  for (const { refused } of judged) {
+    if (refused === null) return null;
+    for (const [owner, lineage] of refused) subjects.set(JSON.stringify([owner, lineage]), [owner, lineage]);
+  }
+  return subjects.size > MAX_SUBJECTS ? null : [...subjects.values()];
 }

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Config } from '../config/index.ts';
 import { type Authenticate, type Clock, errorText, type Logger, type Registry, randomToken } from '../core/index.ts';
-import { HINTS, type Queues, REFUSALS } from '../queues/index.ts';
+import { HINTS, type Queues } from '../queues/index.ts';
 import type { LineStore, Store } from '../store/index.ts';
 import { createAhead } from './ahead.ts';
 import { createBatcher } from './batcher.ts';
@@ -71,7 +71,7 @@ const STORES_AT_ONCE = 2;
 export async function openIngest(context: IngestContext): Promise<Ingest> {
   const { config, store, queues, clock, log } = context;
   const redactor = createRedactor(await queues.shared.setOnce(REDACTION_KEY, randomToken(32)));
-  await Promise.all([HINTS, REFUSALS].map((name) => queues.shared.tallyAnew(name, clock.now())));
+  await queues.shared.tallyAnew(HINTS, clock.now());
   const geo = await openGeo(config.geo, {
     watchMs: 60_000,
     onError: (error) => log.warn({ code: error.code, error: error.message }, error.fix),

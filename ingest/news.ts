@@ -1,4 +1,4 @@
-import type { Refused, Subject } from '../queues/index.ts';
+import type { Subject } from '../queues/index.ts';
 import {
   defineQuery,
   FORGOTTEN_AFTER,
@@ -37,8 +37,8 @@ export interface Note {
   news(): Subject[] | null;
   /** single are those of the news that met one new endpoint and nothing else. */
   single(): Subject[] | null;
-  /** refused are the subjects whose calls were refused, and how many; null when they are too many to name. */
-  refused(): Refused[] | null;
+  /** refused are the subjects that were refused a call; null when they are too many to name. */
+  refused(): Subject[] | null;
   /** arrived are those of the news that came to a new country, or to a new kind of network. */
   arrived(): Subject[] | null;
 }
@@ -276,7 +276,7 @@ export function createNews(): News {
       const arrived = new Set<Known>();
       /** New endpoints of each; without end where it met anything else. */
       const endpoints = new Map<Known, number>();
-      const refused = new Map<Known, number>();
+      const refused = new Set<Known>();
       const named = (subjects: ReadonlySet<Known>) =>
         subjects.size > MAX_SUBJECTS ? null : [...subjects].map(({ subject }) => subject);
       return {
@@ -284,7 +284,7 @@ export function createNews(): News {
           if (size > MAX_VALUES) forget();
           const known = knownOf(row.owner, row.lineage);
           if (tells(known, row)) touched.add(known);
-          if (isRefused(row.status)) refused.set(known, (refused.get(known) ?? 0) + 1);
+          if (isRefused(row.status)) refused.add(known);
           const what = newsOf(known, row);
           if (what === 'none') return;
           news.add(known);
@@ -294,17 +294,7 @@ export function createNews(): News {
         touched: () => [...touched].map(({ subject }) => subject),
         news: () => named(news),
         single: () => named(new Set([...news].filter((known) => endpoints.get(known) === 1))),
-        refused: () =>
-          refused.size > MAX_SUBJECTS
-            ? null
-            : [...refused].map(
-                ([
-                  {
-                    subject: [owner, lineage],
-                  },
-                  calls,
-                ]) => [owner, lineage, calls],
-              ),
+        refused: () => named(refused),
         arrived: () => named(arrived),
       };
     },

@@ -1,4 +1,4 @@
-import type { Refused, Subject } from '../queues/index.ts';
+import type { Subject } from '../queues/index.ts';
 import type { LineCounts } from './result.ts';
 
 /** Part is what one chunk of one request puts into a batch: encoded rows, and the answer when they are stored. Plain data, so that it can be written ahead. */
@@ -24,7 +24,7 @@ export interface Part {
   /** As in the batch log. */
   readonly news: readonly Subject[] | null;
   readonly single: readonly Subject[] | null;
-  readonly refused: readonly Refused[] | null;
+  readonly refused: readonly Subject[] | null;
   readonly owners: readonly string[] | null;
   readonly counts: LineCounts;
 }
@@ -53,18 +53,4 @@ export function singleIn(parts: readonly Part[]): readonly Subject[] | null {
   }
   // One endpoint in each of two requests is two endpoints.
   return parts.flatMap(({ single }) => single ?? []).filter((subject) => said.get(JSON.stringify(subject)) === 1);
-}
-
-/** refusedIn is whose calls in all parts were refused, and how many; null when one part does not say. */
-export function refusedIn(parts: readonly Part[]): readonly Refused[] | null {
-  const calls = new Map<string, Refused>();
-  for (const { refused } of parts) {
-    // Undefined in a batch that an older version wrote ahead.
-    if (refused === null || refused === undefined) return null;
-    for (const [owner, lineage, count] of refused) {
-      const key = JSON.stringify([owner, lineage]);
-      calls.set(key, [owner, lineage, (calls.get(key)?.[2] ?? 0) + count]);
-    }
-  }
-  return [...calls.values()];
 }

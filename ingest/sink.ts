@@ -4,7 +4,7 @@ import { encodeRejected, type LineStore, type TableName } from '../store/index.t
 import { followedUp } from './arrivals.ts';
 import type { IngestMetrics } from './metrics.ts';
 import type { News } from './news.ts';
-import { type Batch, type Part, refusedIn, singleIn } from './part.ts';
+import { type Batch, type Part, singleIn } from './part.ts';
 import { CONTENT_LIMIT } from './reader.ts';
 import { encodeCounts, type LineCounts, type LineError, refuseLines } from './result.ts';
 import { cutText } from './text.ts';
@@ -100,7 +100,7 @@ export function createSink({ store, queues, news, log, metrics }: SinkContext): 
           lifecycle: lifecycle.length - badLifecycle.length,
           news: together(parts, (part) => part.news),
           single: singleIn(parts),
-          refused: refusedIn(parts),
+          refused: together(parts, (part) => part.refused),
           owners: together(parts, (part) => part.owners),
         };
         const append = async () => {

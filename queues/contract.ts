@@ -3,9 +3,6 @@ import { AHEAD_MS, type Clock, type Logger, type NotifyReason, type TokenwatchEr
 /** Subject is a lineage and whom it belongs to. */
 export type Subject = readonly [owner: string, lineage: string];
 
-/** Refused is a lineage and how many of its calls were refused (403 or 404). */
-export type Refused = readonly [owner: string, lineage: string, calls: number];
-
 /** BatchEntry is one stored batch in the batch log: what wakes the detectors. Times are epoch milliseconds. */
 export interface BatchEntry {
   /** `received_at` of its rows. */
@@ -21,8 +18,8 @@ export interface BatchEntry {
   readonly news: readonly Subject[] | null;
   /** Those of the news that met one new endpoint and nothing else: alone that pages nobody. Null when the receiver does not say. */
   readonly single: readonly Subject[] | null;
-  /** Whose calls in it were refused, and how many; null when they are too many to name, or the receiver does not say. */
-  readonly refused: readonly Refused[] | null;
+  /** Whose calls in it were refused (403 or 404); null when they are too many to name, or the receiver does not say. */
+  readonly refused: readonly Subject[] | null;
   /** Owners of the lifecycle events in it; null when they are too many to name. */
   readonly owners: readonly string[] | null;
 }
@@ -82,9 +79,6 @@ export interface Workers {
  * ran before it may have stored what it never entered.
  */
 export const HINTS = 'hints';
-
-/** REFUSALS is the tally of refused calls; begun anew as HINTS is. */
-export const REFUSALS = 'refusals';
 
 /** Mark is one thing that is tallied: the same name for one member counts once. `time` is event time, epoch milliseconds. */
 export interface Mark {

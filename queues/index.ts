@@ -8,14 +8,13 @@ export type {
   NotificationJob,
   Queues,
   QueuesContext,
-  Refused,
   RequestLog,
   RunResult,
   SharedState,
   Subject,
   Workers,
 } from './contract.ts';
-export { HINTS, NOTIFY_ATTEMPTS, RECENT_MS, REFUSALS, RetryLater } from './contract.ts';
+export { HINTS, NOTIFY_ATTEMPTS, RECENT_MS, RetryLater } from './contract.ts';
 export { createMemoryQueues, createMemoryState } from './memory.ts';
 export { findRedisServer, stopPrivateRedis } from './server.ts';
 
