@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { subjectsToJudge } from '../../detectors/subjects.ts';
+import { refusedToJudge, subjectsToJudge } from '../../detectors/subjects.ts';
 import { type BatchEntry, createMemoryState, type SharedState, type Subject } from '../../queues/index.ts';
 
 const AT = Date.parse('2026-11-20T12:00:00Z');
@@ -107,5 +107,19 @@ describe('who is judged', () => {
       const shared = await used();
       expect(await judged(shared, [single(AT, { single: null, refused: null })])).toEqual([A]);
     });
+  });
+});
+
+describe('whose refused calls are looked at', () => {
+  const many = Array.from({ length: 1_001 }, (_, i): Subject => ['acme', `tok_${i}`]);
+
+  it('is who was refused one in the batches, each once', () => {
+    expect(refusedToJudge([batch(AT, { refused: [A, B] }), batch(AT + 1, { refused: [A] })])).toEqual([A, B]);
+    expect(refusedToJudge([batch(AT)])).toEqual([]);
+  });
+
+  it('is asked of the store when a batch does not say, or when they are too many to name', () => {
+    expect(refusedToJudge([batch(AT, { refused: [A] }), batch(AT, { refused: null })])).toBeNull();
+    expect(refusedToJudge([batch(AT, { refused: many })])).toBeNull();
   });
 });

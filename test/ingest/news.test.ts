@@ -140,6 +140,18 @@ describe('what a batch says about its subjects', () => {
     expect(arrived(call({ time: AT + 4, networkKind: 'vpn' }))).toHaveLength(1);
   });
 
+  test('who was refused is named, whatever is known of them; who failed to authenticate was not the token', () => {
+    const news = createNews();
+    const refused = (...statuses: number[]) => {
+      const note = news.note();
+      for (const [i, status] of statuses.entries()) note.see(call({ time: AT + i, status }));
+      return note.refused();
+    };
+    expect(refused(200, 201, 401, 429, 500)).toEqual([]);
+    expect(refused(200, 403)).toEqual([['acme', 'tok_a']]);
+    expect(refused(404, 404)).toEqual([['acme', 'tok_a']]);
+  });
+
   test('who met one new endpoint and nothing else is told apart: alone that is nothing', () => {
     const news = createNews();
     const single = (...rows: UsageRow[]) => {

@@ -22,6 +22,7 @@ const ATTACKS: readonly AttackKind[] = [
   'dormant-use',
   'issuance-burst',
   'mass-revocation',
+  'refused-probing',
 ];
 
 const fleet = simulate({
@@ -142,7 +143,9 @@ test('the live service and a backtest find the same in the same events, late one
   expect(live).toEqual(judged);
   // Agreeing on nothing would prove nothing: most attacks are among what was found.
   const detectors = new Set(backtest.detections.map(({ detector }) => detector));
-  expect([...detectors].sort()).toEqual(expect.arrayContaining(['churn-rate', 'endpoint-spread', 'geo-novelty']));
+  expect([...detectors].sort()).toEqual(
+    expect.arrayContaining(['churn-rate', 'endpoint-spread', 'geo-novelty', 'lifecycle-novelty', 'refused-calls']),
+  );
   // And some were not looked at, because they had met too little.
   expect(counts.filter((count) => count < 3).length).toBeGreaterThan(0);
 }, 300_000);
