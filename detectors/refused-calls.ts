@@ -1,17 +1,11 @@
 import { plural } from '../core/index.ts';
-import { countUntil, DAY_MS, FORGETTING_MS, HOUR_MS, learningState } from './baseline.ts';
+import { DAY_MS, HOUR_MS, learningState } from './baseline.ts';
 import { defineDetector, episodeOf, type Finding, type Params } from './contract.ts';
 import { EXAMPLE_END } from './examples.ts';
 import { baselineSentences, bothEnds, learningAt, sqlLineage } from './explain.ts';
 import { peersAt, tokenAt } from './novelty.ts';
-import {
-  BURST_HOUR,
-  LEAST_REFUSED,
-  type RefusalFacts,
-  type RefusedCall,
-  refusalFacts,
-  WINDOWS_MS,
-} from './refusals.ts';
+import { burstStart, seenBefore, shareBefore } from './refusal-habits.ts';
+import { LEAST_REFUSED, type RefusalFacts, type RefusedCall, refusalFacts, WINDOWS_MS } from './refusals.ts';
 import { shared } from './signals.ts';
 import { type Beta, shareInterval, surpriseOfShare, upperShare } from './statistics.ts';
 import { duration, gradeOf, rounded, severityOf, sqlText, sqlTime } from './words.ts';
@@ -35,65 +29,16 @@ const PARAMS = {
 
 type Knobs = Params<keyof typeof PARAMS>;
 
-/** What is believed of a token's share of refused calls before it made any: one in fifty, as if twenty had been seen. */
-const PRIOR: Beta = { hits: 0.4, misses: 19.6 };
-/**
- * Hours of one token differ as if each had a share of its own, drawn around the token's with this many calls' worth of certainty
- * (a beta distribution): a client that retries what it is refused, a user who looks for what is gone.
- */
-const HOUR_CERTAINTY = 20;
-
 /** One of two windows is chosen. */
 const LOOKS_PENALTY = Math.log10(WINDOWS_MS.length);
 
 const INTERVAL_PROBABILITY = 0.9;
 
-/**
- * shareBefore is the belief about the share of refused calls in one hour, from the hours that ended before a moment, older ones
- * weighing less: the token's own share is a beta posterior, an hour's differs from it; their relative variances are added, and a beta of that
- * mean and variance stands for both (moment matching), so that a long history does not make one hour certain.
- */
-export function shareBefore(
-  facts: Pick<RefusalFacts, 'activeHours' | 'hourlyCalls' | 'hourlyRefused'>,
-  before: number,
-): Beta {
-  let [hits, of] = [PRIOR.hits, PRIOR.hits + PRIOR.misses];
-  for (const [i, hour] of facts.activeHours.entries()) {
-    if (hour + HOUR_MS > before) break;
-    const weight = Math.exp((hour - before) / FORGETTING_MS);
-    hits += weight * (facts.hourlyRefused[i] ?? 0);
-    of += weight * (facts.hourlyCalls[i] ?? 0);
-  }
-  const share = hits / of;
-  const certainty = 1 / (1 / (of + 1) + 1 / (HOUR_CERTAINTY + 1)) - 1;
-  return { hits: share * certainty, misses: (1 - share) * certainty };
-}
-
-/** An hour that holds so much of what a window does is as full. */
-const AS_FULL = 0.8;
-
-/**
- * seenBefore is -log10 of how often an hour before a moment held as many refused calls, null when none did: a nightly job that is refused
- * each night, and never else, is no burst.
- */
-export function seenBefore(
-  { activeHours, hourlyRefused }: Pick<RefusalFacts, 'activeHours' | 'hourlyRefused'>,
-  before: number,
-  count: number,
-): number | null {
-  let [asFull, hours] = [0, 0];
-  for (const [i, hour] of activeHours.entries()) {
-    if (hour + HOUR_MS > before) break;
-    hours++;
-    if ((hourlyRefused[i] ?? 0) >= AS_FULL * count) asFull++;
-  }
-  return asFull === 0 ? null : -Math.log10((asFull + 1) / (hours + 1));
-}
-
-/** Seen is one window of refused calls, and what is usual for it. */
+/** Seen is one window of refused calls up to one of them, and what is usual for it. */
 interface Seen {
   readonly windowMs: number;
-  readonly calls: readonly RefusedCall[];
+  /** Where the window's calls begin among the refused ones. */
+  readonly from: number;
   readonly of: number;
   /** Refused calls that nothing else explains. */
   readonly unexplained: number;
@@ -101,10 +46,35 @@ interface Seen {
   readonly surprise: number;
 }
 
+/** Sliding is a window that moves over the refused calls: where it begins, and how many of them each endpoint has. */
+interface Sliding {
+  readonly windowMs: number;
+  from: number;
+  readonly counts: Map<string, number>;
+}
+
+/** slide moves a window to the next refused call. */
+function slide(window: Sliding, refused: readonly RefusedCall[], index: number): void {
+  const { windowMs, counts } = window;
+  const { endpoint, time } = refused[index] as RefusedCall;
+  counts.set(endpoint, (counts.get(endpoint) ?? 0) + 1);
+  for (
+    let first = refused[window.from];
+    first !== undefined && first.time <= time - windowMs;
+    first = refused[window.from]
+  ) {
+    const left = (counts.get(first.endpoint) ?? 0) - 1;
+    if (left === 0) counts.delete(first.endpoint);
+    else counts.set(first.endpoint, left);
+    window.from++;
+  }
+}
+
 function judge(facts: RefusalFacts, knobs: Knobs, since: number, until = Number.POSITIVE_INFINITY): Finding[] {
   const params = { ...knobs, min_refused: Math.max(LEAST_REFUSED, knobs.min_refused) };
   const findings = new Map<string, Finding>();
   const refused = facts.refused.filter(({ endpoint, time }) => !isExpected(facts, endpoint, time));
+  const windows = WINDOWS_MS.map((windowMs): Sliding => ({ windowMs, from: 0, counts: new Map() }));
   const shares = new Map<number, Beta>();
   const shareAt = (before: number) => {
     const hour = Math.floor(before / HOUR_MS) * HOUR_MS;
@@ -112,34 +82,24 @@ function judge(facts: RefusalFacts, knobs: Knobs, since: number, until = Number.
     shares.set(hour, known);
     return known;
   };
+  /** When bursts began of which the gravest was said. */
+  const settled = new Set<number>();
   for (const [index, { time: at }] of refused.entries()) {
+    for (const window of windows) slide(window, refused, index);
     if (at < since || at >= until) continue;
-    const seen = seenAt(facts, refused, index, params.min_refused, shareAt);
+    const began = burstStart(facts, at);
+    const seen = settled.has(began) ? null : seenAt(facts, params, windows, refused, index, shareAt);
     const severity = seen === null ? null : severityOf(seen.surprise, params);
     if (seen === null || severity === null) continue;
     if (learningState(facts.activeHours, at) === 'learning' && seen.surprise < params.young) continue;
-    const anchor = {
-      anchor: `refused ${gradeOf(seen.surprise, params)}`,
-      began: burstStart(facts, at),
-    };
+    const anchor = { anchor: `refused ${gradeOf(seen.surprise, params)}`, began };
     const episode = episodeOf(anchor);
-    if (!findings.has(episode)) findings.set(episode, { ...findingOf(facts, seen, at), severity, ...anchor });
+    if (findings.has(episode)) continue;
+    const calls = refused.slice(seen.from, index + 1);
+    findings.set(episode, { ...findingOf(facts, seen, calls, at), severity, ...anchor });
+    if (severity === 'critical') settled.add(began);
   }
   return [...findings.values()];
-}
-
-/**
- * burstStart is when the burst began that a refused call belongs to: the first hour of the clock of those on end, a day at most, that hold
- * BURST_HOUR refused calls each, up to the call's own.
- */
-function burstStart({ activeHours, hourlyRefused }: RefusalFacts, at: number): number {
-  let start = Math.floor(at / HOUR_MS) * HOUR_MS;
-  for (let i = countUntil(activeHours, start - 1) - 1; i >= 0; i--) {
-    const isNext = activeHours[i] === start - HOUR_MS && (hourlyRefused[i] ?? 0) >= BURST_HOUR;
-    if (!isNext || at - start >= DAY_MS - HOUR_MS) break;
-    start -= HOUR_MS;
-  }
-  return start;
 }
 
 function isExpected({ expected }: RefusalFacts, endpoint: string, at: number): boolean {
@@ -150,25 +110,27 @@ function isExpected({ expected }: RefusalFacts, endpoint: string, at: number): b
 /** seenAt is the window up to a refused call that surprises most; null when none holds enough. */
 function seenAt(
   facts: RefusalFacts,
+  params: Knobs,
+  windows: readonly Sliding[],
   refused: readonly RefusedCall[],
   index: number,
-  least: number,
   shareAt: (before: number) => Beta,
 ): Seen | null {
   const last = refused[index] as RefusedCall;
   let best: Seen | null = null;
-  for (const [nth, windowMs] of WINDOWS_MS.entries()) {
-    let from = index;
-    while (from > 0 && (refused[from - 1] as RefusedCall).time > last.time - windowMs) from--;
-    const calls = refused.slice(from, index + 1);
-    if (calls.length < least) continue;
-    const unexplained = calls.reduce((sum, { endpoint }) => sum + weightOf(facts, endpoint, last.time), 0);
-    const of = Math.max(calls.length, last.calls[nth] ?? 0);
+  for (const [nth, { windowMs, from, counts }] of windows.entries()) {
+    const count = index - from + 1;
+    if (count < params.min_refused) continue;
+    const of = Math.max(count, last.calls[nth] ?? 0);
     const share = shareAt(last.time - windowMs);
+    // What others explain only makes it less: most windows are told from the count alone.
+    if (surpriseOfShare(count, of, share) - LOOKS_PENALTY < params.low) continue;
+    let unexplained = 0;
+    for (const [endpoint, calls] of counts) unexplained += calls * weightOf(facts, endpoint, last.time);
     const chance = surpriseOfShare(Math.floor(unexplained), of, share);
-    const before = seenBefore(facts, last.time - windowMs, calls.length);
+    const before = seenBefore(facts, last.time - windowMs, count);
     const surprise = (before === null ? chance : Math.min(chance, before)) - LOOKS_PENALTY;
-    if (best === null || surprise > best.surprise) best = { windowMs, calls, of, unexplained, share, surprise };
+    if (best === null || surprise > best.surprise) best = { windowMs, from, of, unexplained, share, surprise };
   }
   return best;
 }
@@ -179,8 +141,12 @@ function weightOf({ company }: RefusalFacts, endpoint: string, at: number): numb
   return shared(others, at);
 }
 
-function findingOf(facts: RefusalFacts, seen: Seen, at: number): Omit<Finding, 'severity' | 'anchor' | 'began'> {
-  const { windowMs, calls, of, share, surprise, unexplained } = seen;
+function findingOf(
+  facts: RefusalFacts,
+  { windowMs, of, share, surprise, unexplained }: Seen,
+  calls: readonly RefusedCall[],
+  at: number,
+): Omit<Finding, 'severity' | 'anchor' | 'began'> {
   const token = tokenAt(facts, at);
   const from = calls[0]?.time ?? at;
   const endpoints = [...new Set(calls.map(({ endpoint }) => endpoint))].sort();

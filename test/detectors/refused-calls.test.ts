@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import type { Detection } from '../../core/index.ts';
-import { refusedCallsDetector, shareBefore } from '../../detectors/refused-calls.ts';
+import { seenBefore, shareBefore } from '../../detectors/refusal-habits.ts';
+import type { RefusalFacts } from '../../detectors/refusals.ts';
+import { refusedCallsDetector } from '../../detectors/refused-calls.ts';
 import { type Beta, shareInterval, surpriseOfShare, upperShare } from '../../detectors/statistics.ts';
 import type { Store } from '../../store/index.ts';
 import { openTestStore } from '../kit/store.ts';
@@ -208,6 +210,25 @@ describe('the belief about an hour', () => {
   });
 });
 
+describe('what was seen before', () => {
+  const withFull = (days: readonly number[]) => {
+    const activeHours = Array.from({ length: 40 * 24 }, (_, i) => NOW - (40 * 24 - i) * HOUR);
+    const full = new Set(days.map((day) => NOW - day * DAY - 3 * HOUR));
+    return {
+      ...{ activeHours, hourlyCalls: activeHours.map(() => 20) },
+      hourlyRefused: activeHours.map((hour) => (full.has(hour) ? 20 : 0)),
+    };
+  };
+
+  test('is a habit on three days of four weeks, and nothing on fewer, or longer ago', () => {
+    expect(seenBefore(withFull([1, 2]), NOW, 20)).toBeNull();
+    expect(seenBefore(withFull([1, 2, 30]), NOW, 20)).toBeNull();
+    expect(seenBefore(withFull([1, 2, 3]), NOW, 20)).toBeCloseTo(-Math.log10(4 / (28 * 24 + 1)), 2);
+    // A much fuller one was never seen.
+    expect(seenBefore(withFull([1, 2, 3]), NOW, 26)).toBeNull();
+  });
+});
+
 test('a `min_refused` below five counts as five', () => {
   const [example] = refusedCallsDetector.examples;
   if (example === undefined) throw new Error('an example');
@@ -217,4 +238,34 @@ test('a `min_refused` below five counts as five', () => {
   const judgeWith = (min: number) =>
     refusedCallsDetector.judge(example.facts, { ...params, min_refused: min } as never, 0);
   expect(judgeWith(1)).toEqual(judgeWith(5));
+});
+
+test('a flood of refused calls is judged in one pass, explained or not', () => {
+  const [, , , explained] = refusedCallsDetector.examples;
+  const [alone] = refusedCallsDetector.examples;
+  const params = Object.fromEntries(
+    Object.entries(refusedCallsDetector.params).map(([name, knob]) => [name, knob.default]),
+  );
+  for (const example of [alone, explained]) {
+    if (example === undefined) throw new Error('an example');
+    const facts = example.facts as RefusalFacts;
+    const [first] = facts.refused;
+    if (first === undefined) throw new Error('a refused call');
+    let looks = 0;
+    // Each look at who else is refused is counted: two windows, one endpoint.
+    const company = new Map(facts.company);
+    const counted = Object.assign(company, {
+      get: (endpoint: string) => {
+        looks++;
+        return Map.prototype.get.call(company, endpoint);
+      },
+    });
+    const refused = Array.from({ length: 5_000 }, (_, i) => ({
+      ...first,
+      time: first.time + i * 100,
+      calls: [i + 1, i + 1],
+    }));
+    refusedCallsDetector.judge({ ...facts, company: counted, refused }, params as never, 0);
+    expect(looks).toBeLessThanOrEqual(2 * 5_000 + 200);
+  }
 });
