@@ -184,11 +184,11 @@ const burstsIn = defineQuery<{ alert: string }, Judged>(
   judgedOf,
 );
 
-/** The endpoints on which the lineages of an alert's detections were refused. */
-const refusedIn = defineQuery<{ alert: string }, Judged>(
+/** The endpoints on which the lineages of an alert's detections were refused, until `after` the last finding: who was told of goes on. */
+const refusedIn = defineQuery<{ alert: string; after: number }, Judged>(
   'feedback_refused',
-  `SELECT owner, ifNull(lineage, '') AS of_lineage, 'refused' AS facet, endpoint AS value, min(window_from) AS first, max(window_to) AS last,
-     max(JSONExtractUInt(observed, 'refused')) AS made
+  `SELECT owner, ifNull(lineage, '') AS of_lineage, 'refused' AS facet, endpoint AS value, min(window_from) AS first,
+     max(window_to) + toIntervalMillisecond({after:Int64}) AS last, max(JSONExtractUInt(observed, 'refused')) AS made
    FROM detections
    ARRAY JOIN JSONExtract(expected, 'refused_on', 'Array(String)') AS endpoint
    WHERE ${OF_ALERT} AND detector = 'refused-calls'
@@ -331,7 +331,7 @@ export async function teach(
     store.read(metInWindows, { alert, before, after, since }),
     store.read(burstsIn, { alert }),
     store.read(originsIn, { alert }),
-    store.read(refusedIn, { alert }),
+    store.read(refusedIn, { alert, after }),
     store.read(tripsIn, { alert, before, since }),
   ]);
   const judged = [...(await usedSince(store, met, lesson)), ...bursts, ...origins, ...refused, ...trips];

@@ -76,7 +76,7 @@ const newestWords = defineQuery<Record<string, never>, Word>(
      -- A tuple, because argMax passes over a bare NULL.
      toUnixTimestamp64Milli(argMax(tuple(ends_at), recorded_at).1) AS ends
    FROM feedback
-   GROUP BY owner, lineage, facet, value, if(startsWith(facet, '${BURST_PREFIX}') OR facet = '${TRIP}', alert, '')
+   GROUP BY owner, lineage, facet, value, if(startsWith(facet, '${BURST_PREFIX}') OR facet IN ('${TRIP}', '${REFUSED}'), alert, '')
    ORDER BY max(recorded_at) DESC
    LIMIT ${MAX_WORDS}`,
   (raw) => ({

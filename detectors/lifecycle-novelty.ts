@@ -1,7 +1,7 @@
 import { plural } from '../core/index.ts';
 import { ACTS, ORIGINS_OF_STEPS } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, learningState, OPEN_MS } from './baseline.ts';
-import { defineDetector, episodeOf, type Finding, type Params } from './contract.ts';
+import { type Anchor, defineDetector, episodeOf, type Finding, type Params } from './contract.ts';
 import { EXAMPLE_END, exampleFacts } from './examples.ts';
 import { baselineOf, bothEnds, intervalOf } from './explain.ts';
 import { recalled } from './feedback.ts';
@@ -73,10 +73,8 @@ function judge(facts: OriginFacts, params: Knobs, since: number, until = Number.
     const moments = [...mets, ...later.filter((step) => isFrom(step, keys)).map(({ time }) => time)];
     for (const at of [...new Set(moments)].sort((a, b) => a - b)) {
       if (at < since || at >= until) continue;
-      const finding = judgeAt(facts, params, episode, at);
-      if (finding !== null && !findings.has(episodeOf(finding))) findings.set(episodeOf(finding), finding);
-      // Nothing is graver, however many more follow.
-      if (finding?.severity === 'critical') break;
+      const finding = judgeAt(facts, params, episode, at, (anchor) => findings.has(episodeOf(anchor)));
+      if (finding !== null) findings.set(episodeOf(finding), finding);
     }
   }
   return [...findings.values()];
@@ -101,7 +99,14 @@ export function strangeness(place: number, client: number): number {
 /** Weighed in full: which clients its tokens are used with says nothing of what issues them. */
 const inFull = () => 1;
 
-function judgeAt(facts: OriginFacts, params: Knobs, { start, mets }: Episode, at: number): Finding | null {
+/** judgeAt is what a moment of an episode tells; null where that is nothing, or was told. */
+function judgeAt(
+  facts: OriginFacts,
+  params: Knobs,
+  { start, mets }: Episode,
+  at: number,
+  wasTold: (anchor: Anchor) => boolean,
+): Finding | null {
   const last = mets.findLast((met) => met <= at) ?? start;
   const windowMs = Math.max(HOUR_MS, last - start + 1);
   const all: Origin[] = [
@@ -122,13 +127,13 @@ function judgeAt(facts: OriginFacts, params: Knobs, { start, mets }: Episode, at
   const rush = surpriseOfCount(steps.length - 1, hours, stepRate);
   const surprise = Math.max(novelty, combinedSurprise([novelty, rush], 2));
   const severity = severityOf(surprise, params);
-  if (severity === null) return null;
+  const anchor = { anchor: `origin ${gradeOf(surprise, params)}`, began: start };
+  if (severity === null || wasTold(anchor)) return null;
   const from = steps[0]?.time ?? start;
   const values = signals.flatMap(({ look }) => look.values);
   const baseline = baselineOf(facts, at, values);
   return {
-    anchor: `origin ${gradeOf(surprise, params)}`,
-    began: start,
+    ...anchor,
     subject: { token: null, lineage: null, owner: facts.owner },
     severity,
     title: `Somebody new ${verbsOf(steps)} tokens of ${facts.owner}: ${signals.map(titleOf).join(', ')}`,

@@ -22,9 +22,12 @@ export function shareBefore(facts: RefusedHours, before: number): Beta {
   let [hits, of] = [PRIOR.hits, PRIOR.hits + PRIOR.misses];
   for (const [i, hour] of facts.activeHours.entries()) {
     if (hour + HOUR_MS > before) break;
-    const weight = Math.exp((hour - before) / FORGETTING_MS);
+    const calls = facts.hourlyCalls[i] ?? 0;
+    // An hour tells of the token's share what so many calls of as many hours would (design effect, Kish 1965): never more than HOUR_CERTAINTY.
+    const weight =
+      (Math.exp((hour - before) / FORGETTING_MS) * (HOUR_CERTAINTY + 1)) / (HOUR_CERTAINTY + Math.max(1, calls));
     hits += weight * (facts.hourlyRefused[i] ?? 0);
-    of += weight * (facts.hourlyCalls[i] ?? 0);
+    of += weight * calls;
   }
   const share = hits / of;
   const certainty = 1 / (1 / (of + 1) + 1 / (HOUR_CERTAINTY + 1)) - 1;

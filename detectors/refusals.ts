@@ -157,9 +157,13 @@ const refusedElsewhere = defineQuery<Span & { endpoints: string[]; owners: strin
      arraySort(groupArray((toUnixTimestamp64Milli(time), status IN (403, 404)))) AS calls,
      arrayFirst(nth -> nth >= enough AND arrayAll(one -> one.2, arraySlice(calls, nth - enough + 1, enough)), arrayEnumerate(calls)) AS last,
      if(last = 0, 0, calls[last].1) AS at
-   FROM events
-   PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64}) AND endpoint IN {endpoints:Array(String)}
-   WHERE ${TELLING}
+   FROM (
+     SELECT endpoint, owner, lineage, time, status
+     FROM events
+     PREWHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time < fromUnixTimestamp64Milli({to:Int64}) AND endpoint IN {endpoints:Array(String)}
+     WHERE ${TELLING}
+     LIMIT 1 BY owner, lineage, id
+   )
    GROUP BY endpoint, owner, lineage, toStartOfHour(time) AS hour
    HAVING at > 0
    ORDER BY endpoint, at, owner, lineage
@@ -208,19 +212,19 @@ export const refusalFacts = together(async (reads, stretch): Promise<RefusalFact
   ];
   const wordsOf = (one: Lineage) => feedback.refusals.get(lineageKey(one)) ?? [];
   /** Calls and refused calls by hour, as two activities of the same hours. */
-  const activitiesOf = (one: Lineage, now: number): [calls: Activity, refused: Activity] => {
+  const activitiesOf = (one: Lineage): [calls: Activity, refused: Activity] => {
     const words = wordsOf(one);
     const kept = (hoursOf.get(lineageKey(one)) ?? []).filter(([hour]) => !isMalicious(words, hour));
     const starts = kept.map(([hour]) => hour);
     return [
       { hours: starts, calls: kept.map(([, calls]) => calls) },
-      { hours: starts, calls: kept.map(([hour, , refused]) => (wasExpected(words, hour, now) ? 0 : refused)) },
+      { hours: starts, calls: kept.map(([hour, , refused]) => (isExpected(words, hour) ? 0 : refused)) },
     ];
   };
   const factsOn = (day: Day, fleet: (typeof fleets)[number], one: Lineage): RefusalFacts => {
     const pasts = pastsOf(fleet, one);
-    const [ownCalls, ownRefused] = activitiesOf(one, day.within.from);
-    const past = pasts.map((each) => activitiesOf(each, day.within.from));
+    const [ownCalls, ownRefused] = activitiesOf(one);
+    const past = pasts.map(activitiesOf);
     const inherited = (own: Activity, nth: 0 | 1) =>
       inheritActivity(
         own,
@@ -246,7 +250,8 @@ export const refusalFacts = together(async (reads, stretch): Promise<RefusalFact
           others.filter(({ owner, lineage }) => owner !== one.owner || !itself.has(lineage)),
         ]),
       ),
-      expected: new Map(said.map((word) => [word.value, wordEnd(word)])),
+      // The newest word counts; they come newest first.
+      expected: new Map(said.toReversed().map((word) => [word.value, wordEnd(word)])),
     };
   };
   return days.map((day, i) => {
@@ -263,10 +268,10 @@ function isMalicious(words: readonly Word[], hour: number): boolean {
   return words.some(({ verdict, from, to }) => verdict === 'malicious' && hour + HOUR_MS > from && hour <= to);
 }
 
-/** wasExpected tells whether what was refused in an hour was expected, and is no more: it is no habit. */
-function wasExpected(words: readonly Word[], hour: number, now: number): boolean {
+/** isExpected tells whether refused calls were expected in an hour: they are judged by themselves, and make no others usual. */
+function isExpected(words: readonly Word[], hour: number): boolean {
   return words.some(
     ({ verdict, from, endsAt }) =>
-      verdict === 'expected' && endsAt !== null && endsAt < now && hour + HOUR_MS > from && hour <= endsAt,
+      verdict === 'expected' && hour + HOUR_MS > from && hour <= (endsAt ?? Number.POSITIVE_INFINITY),
   );
 }

@@ -82,13 +82,12 @@ function judge(facts: RefusalFacts, knobs: Knobs, since: number, until = Number.
     shares.set(hour, known);
     return known;
   };
-  /** When bursts began of which the gravest was said. */
-  const settled = new Set<number>();
   for (const [index, { time: at }] of refused.entries()) {
     for (const window of windows) slide(window, refused, index);
-    if (at < since || at >= until) continue;
+    // What shares a moment is one look.
+    if (at < since || at >= until || refused[index + 1]?.time === at) continue;
     const began = burstStart(facts, at);
-    const seen = settled.has(began) ? null : seenAt(facts, params, windows, refused, index, shareAt);
+    const seen = seenAt(facts, params, windows, refused, index, shareAt);
     const severity = seen === null ? null : severityOf(seen.surprise, params);
     if (seen === null || severity === null) continue;
     if (learningState(facts.activeHours, at) === 'learning' && seen.surprise < params.young) continue;
@@ -97,7 +96,6 @@ function judge(facts: RefusalFacts, knobs: Knobs, since: number, until = Number.
     if (findings.has(episode)) continue;
     const calls = refused.slice(seen.from, index + 1);
     findings.set(episode, { ...findingOf(facts, seen, calls, at), severity, ...anchor });
-    if (severity === 'critical') settled.add(began);
   }
   return [...findings.values()];
 }
@@ -199,10 +197,11 @@ const MAX_ENDPOINTS = 100;
 const MAX_PEERS = 5;
 
 function refusedSql(facts: RefusalFacts, windowMs: number, at: number): string {
-  const expected = [...facts.expected]
-    .filter(([endpoint]) => isExpected(facts, endpoint, at))
-    .map(([endpoint]) => sqlText(endpoint));
-  const refused = `status IN (403, 404)${expected.length === 0 ? '' : ` AND endpoint NOT IN (${expected.join(', ')})`}`;
+  const held = [...facts.expected].map(
+    ([endpoint, until]) =>
+      ` AND NOT (endpoint = ${sqlText(endpoint)}${until === null ? '' : ` AND time <= ${sqlTime(until)}`})`,
+  );
+  const refused = `status IN (403, 404)${held.join('')}`;
   return (
     `SELECT uniqExactIf(id, ${refused}) AS refused, uniqExact(id) AS calls, uniqExactIf(endpoint, ${refused}) AS endpoints, ` +
     `minIf(time, ${refused}) AS first, maxIf(time, ${refused}) AS last, ` +

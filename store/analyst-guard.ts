@@ -4,6 +4,7 @@ import { isSetOperation, isSign, isWord, type SqlToken, splitFormat, tokenizeCan
 const ANALYST_TABLES: ReadonlySet<string> = new Set([
   'events',
   'lifecycle',
+  'lifecycle_origins',
   'rejected_events',
   'detections',
   'alerts',

@@ -97,6 +97,11 @@ describe('who administers an owner’s tokens', () => {
   });
 });
 
+test('the view of origins is open to analysts', async () => {
+  const row = await asPrinted(store, "SELECT count() AS origins FROM lifecycle_origins WHERE owner = 'stolen'");
+  expect(Number(row.origins)).toBeGreaterThan(3);
+});
+
 describe('what people say of a stranger', () => {
   const again = (owner: string, at: number) => [
     stepEvent({ at, owner, ip: ABROAD_IP, client: 'curl' }),

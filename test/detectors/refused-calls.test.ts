@@ -210,6 +210,22 @@ describe('the belief about an hour', () => {
   });
 });
 
+test('calls of one moment are one look: as many as the SQL counts', () => {
+  const [example] = refusedCallsDetector.examples;
+  const params = Object.fromEntries(
+    Object.entries(refusedCallsDetector.params).map(([name, knob]) => [name, knob.default]),
+  );
+  const facts = example?.facts as RefusalFacts;
+  const at = facts.refused[0]?.time ?? 0;
+  const refused = facts.refused.map((call) => ({
+    ...call,
+    time: at,
+    calls: [facts.refused.length, facts.refused.length],
+  }));
+  const found = refusedCallsDetector.judge({ ...facts, refused }, params as never, 0);
+  expect(found.map(({ observed }) => observed.refused)).toEqual([facts.refused.length]);
+});
+
 describe('what was seen before', () => {
   const withFull = (days: readonly number[]) => {
     const activeHours = Array.from({ length: 40 * 24 }, (_, i) => NOW - (40 * 24 - i) * HOUR);

@@ -87,7 +87,12 @@ describe('a file', () => {
         .map((line) => JSON.parse(line) as typeof alert);
     await until(async () => (await listed('--severity', 'medium,high,critical')).length > 0);
     [alert] = (await listed('--severity', 'medium,high,critical')) as [typeof alert];
-    expect(alert).toMatchObject({ status: 'open', owner: attacked, token: null, detectors: ['churn-rate'] });
+    expect(alert).toMatchObject({
+      status: 'open',
+      owner: attacked,
+      token: null,
+      detectors: ['lifecycle-novelty', 'churn-rate'],
+    });
     const [table, shown] = await Promise.all([
       ok('alerts', 'list', '--owner', attacked),
       ok('alerts', 'show', alert.id),
@@ -121,7 +126,7 @@ describe('a file', () => {
     const [burst] = alerts.filter(
       ({ owner, severity }) => owner === attacked && ['high', 'critical'].includes(severity),
     );
-    expect(burst).toMatchObject({ id: alert.id, status: 'open', detectors: ['churn-rate'] });
+    expect(burst).toMatchObject({ id: alert.id, status: 'open', detectors: ['lifecycle-novelty', 'churn-rate'] });
     expect(Object.keys(burst.detections[0]).sort()).toEqual(Object.keys(shown.detections[0]).sort());
 
     // A file is read by a thread of its own, a pipe by the program's own thread: the findings are the same.
