@@ -47,9 +47,10 @@ const ACTIVITY_MS = 4 * SLOW_FORGETTING_MS;
 /** An episode lasts so long at most: what it began with is looked at for as long. */
 const EPISODE_MS = DAY_MS;
 
-const originValues = defineQuery<{ owners: string[] }, OwnValue & Lineage>(
+const originValues = defineQuery<{ owners: string[] }, OwnValue & Lineage & { last: number }>(
   'lifecycle_origin_values',
-  `SELECT facet, owner, value, toUnixTimestamp64Milli(min(first_seen)) AS met, sum(steps) AS made
+  `SELECT facet, owner, value, toUnixTimestamp64Milli(min(first_seen)) AS met,
+     toUnixTimestamp64Milli(max(last_seen)) AS last, sum(steps) AS made
    FROM rollup_origins
    WHERE owner IN {owners:Array(String)}
    GROUP BY facet, owner, value
@@ -57,7 +58,7 @@ const originValues = defineQuery<{ owners: string[] }, OwnValue & Lineage>(
    ${ONE_THREAD}`,
   (raw) => ({
     ...{ facet: text(raw.facet) as Facet, owner: text(raw.owner), lineage: '', value: text(raw.value) },
-    ...{ met: num(raw.met), calls: num(raw.made), failed: 0, firstStatus: 0 },
+    ...{ met: num(raw.met), last: num(raw.last), calls: num(raw.made), failed: 0, firstStatus: 0 },
     ...NOBODY,
   }),
 );
@@ -169,7 +170,12 @@ export const originFacts = together(async (reads, stretch): Promise<OriginFacts[
   const subjectOf = (owner: string) => lineageKey({ owner, lineage: '' });
   const wordsOf = (owner: string) =>
     (feedback.ofLineage.get(subjectOf(owner)) ?? []).filter(({ facet }) => !(facet in BURST_WINDOWS));
-  const again = await originsAgain(reads, owners.flatMap(wordsOf), within.to);
+  const lastOf = new Map(stored.map((value) => [valueKey(value), value.last]));
+  // Mostly what was spoken of is not used again: then its steps need not be looked through.
+  const used = owners
+    .flatMap(wordsOf)
+    .filter((word) => (lastOf.get(valueKey(word)) ?? 0) > (wordEnd(word) ?? within.to));
+  const again = await originsAgain(reads, used, within.to);
   const since = within.from - EPISODE_MS - OPEN_MS;
   const met = [...grouped(stored, ({ owner }) => owner)].flatMap(([owner, all]) => {
     const values = byFacet(valuesAsSaid(all, wordsOf(owner), again));
