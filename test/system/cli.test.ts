@@ -105,8 +105,9 @@ describe('a file', () => {
     expect(await ok('alerts', 'resolve', alert.id, '--as', 'expected', '--until', '2027-01-01T00:00:00Z')).toBe(
       `${alert.id} is resolved as expected\n`,
     );
-    expect(await ok('sql', 'SELECT DISTINCT facet, value, verdict FROM feedback FORMAT TSV')).toMatch(
-      /^steps-\w+\tissued\texpected\n$/,
+    // The burst, and from where and with what it came.
+    expect(await ok('sql', 'SELECT DISTINCT facet, value, verdict FROM feedback ORDER BY facet FORMAT TSV')).toMatch(
+      /^client\tpython-requests\texpected\nnetwork\t[\d.]+\texpected\nsteps-\w+\tissued\texpected\n$/,
     );
     const again = await type(['alerts', 'ack', alert.id]);
     expect(again).toMatchObject({ code: 1, out: '' });
