@@ -248,7 +248,7 @@ function exampleOrigin(
     activeHours,
     hourlyCalls: activeHours.map(() => 1),
     steps: Array.from({ length: count }, (_, i) => ({
-      ...{ time: start + i * 60_000, id: `step ${i}`, action: 'issued', token: `tok_new_${i}`, ip: '198.51.100.7' },
+      ...{ time: start + i * 60_000, action: 'issued', token: `tok_new_${i}`, ip: '198.51.100.7' },
       origin,
     })),
   };

@@ -22,7 +22,6 @@ import { FACETS, type Facet, fleetOf } from './prior.ts';
 /** OriginStep is one step in the life of an owner's tokens: which, and from where it was taken. `time` in epoch milliseconds. */
 export interface OriginStep {
   readonly time: number;
-  readonly id: string;
   readonly action: string;
   readonly token: string;
   readonly ip: string;
@@ -93,7 +92,7 @@ const originSteps = defineQuery<
   OriginStep & { owner: string }
 >(
   'lifecycle_origin_steps',
-  `SELECT owner, toUnixTimestamp64Milli(time) AS at, id, action, token, ip, origin
+  `SELECT owner, toUnixTimestamp64Milli(time) AS at, action, token, ip, origin
    FROM (
      SELECT owner, time, id, action, token, ip, ${ORIGINS_OF_STEPS} AS origin
      FROM lifecycle
@@ -107,7 +106,7 @@ const originSteps = defineQuery<
    LIMIT ${MAX_STEPS} BY owner, toDate(time)
    ${ONE_THREAD}`,
   (raw) => ({
-    ...{ owner: text(raw.owner), time: num(raw.at), id: text(raw.id), action: text(raw.action) },
+    ...{ owner: text(raw.owner), time: num(raw.at), action: text(raw.action) },
     ...{ token: text(raw.token), ip: text(raw.ip) },
     origin: Object.fromEntries(raw.origin as [Facet, string][]),
   }),
