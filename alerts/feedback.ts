@@ -199,22 +199,32 @@ const refusedIn = defineQuery<{ alert: string; after: number }, Judged>(
 /** The facets of origins, as `observed` has them: lists of values. */
 const ORIGINS = sqlList(['country', 'network', 'kind', 'client']);
 
-/** The origins that were new to an owner in an alert's detections, and the steps from there since the first of these. */
-const originsIn = defineQuery<{ alert: string }, Judged>(
+/**
+ * The origins that an alert's detections name as new to an owner, and all that were first met in the windows of these, `before` and `after`
+ * around them: a finding names the strangest. With the steps from there; of what was known before only what came since.
+ */
+const originsIn = defineQuery<{ alert: string; before: number; after: number; since: number }, Judged>(
   'feedback_origins',
-  `SELECT met.owner AS owner, '' AS lineage, met.facet AS facet, met.value AS value,
-     greatest(min(known.first_seen), any(met.began)) AS first, max(known.last_seen) AS last, sum(known.steps) AS made
+  `SELECT known.owner AS owner, '' AS lineage, known.facet AS facet, known.value AS value,
+     arrayExists(w -> known.first <= w.2 AND (known.first >= w.1 OR ({since:Int64} > 0 AND known.first >= fromUnixTimestamp64Milli({since:Int64}))), met.windows) AS met_in_windows,
+     if(met_in_windows, known.first, greatest(known.first, met.began)) AS first, known.last AS last, known.made AS made
    FROM (
-     SELECT owner, origin.1 AS facet, origin.2 AS value, min(window_from) AS began
-     FROM detections
-     ARRAY JOIN arrayFlatten(arrayMap(one -> arrayMap(found -> (one, found), JSONExtract(observed, one, 'Array(String)')), ${ORIGINS})) AS origin
-     WHERE ${OF_ALERT} AND detector = 'lifecycle-novelty'
+     SELECT owner, facet, value, min(first_seen) AS first, max(last_seen) AS last, sum(steps) AS made
+     FROM rollup_origins
+     WHERE owner IN (SELECT owner FROM detections WHERE ${OF_ALERT} AND detector = 'lifecycle-novelty')
      GROUP BY owner, facet, value
-   ) AS met
+   ) AS known
    INNER JOIN (
-     SELECT * FROM rollup_origins WHERE owner IN (SELECT owner FROM detections WHERE ${OF_ALERT} AND detector = 'lifecycle-novelty')
-   ) AS known ON known.owner = met.owner AND known.facet = met.facet AND known.value = met.value
-   GROUP BY met.owner, met.facet, met.value`,
+     SELECT owner, min(window_from) AS began,
+       groupArray((window_from - toIntervalMillisecond({before:Int64}), window_to + toIntervalMillisecond({after:Int64}))) AS windows,
+       arrayFlatten(groupArray(arrayFlatten(arrayMap(one -> arrayMap(found -> concat(one, '\\n', found), JSONExtract(observed, one, 'Array(String)')), ${ORIGINS})))) AS named
+     FROM detections
+     WHERE ${OF_ALERT} AND detector = 'lifecycle-novelty'
+     GROUP BY owner
+   ) AS met ON met.owner = known.owner
+   WHERE met_in_windows OR has(met.named, concat(known.facet, '\\n', known.value))
+   ORDER BY first, facet, value
+   LIMIT ${MAX_VALUES}`,
   judgedOf,
 );
 
@@ -330,7 +340,7 @@ export async function teach(
   const [met, bursts, origins, refused, trips] = await Promise.all([
     store.read(metInWindows, { alert, before, after, since }),
     store.read(burstsIn, { alert }),
-    store.read(originsIn, { alert }),
+    store.read(originsIn, { alert, before, after, since }),
     store.read(refusedIn, { alert, after }),
     store.read(tripsIn, { alert, before, since }),
   ]);

@@ -1,8 +1,18 @@
+import { setTimeout } from 'node:timers/promises';
 import { createLogger, systemClock } from '../core/index.ts';
 import { openJudge, refusedToJudge, scopeOf, subjectsToJudge } from '../detectors/index.ts';
 import { createNews, followedUp } from '../ingest/index.ts';
 import { createMemoryState } from '../queues/index.ts';
-import { encodeLifecycle, encodeUsage, openStore, type Store, type UsageRow } from '../store/index.ts';
+import {
+  defineQuery,
+  encodeLifecycle,
+  encodeUsage,
+  type LifecycleRow,
+  num,
+  openStore,
+  type Store,
+  type UsageRow,
+} from '../store/index.ts';
 import { serve } from './processes.ts';
 import { covered, random, type Span } from './statistics.ts';
 
@@ -77,6 +87,7 @@ const HISTORY = `
   FROM numbers({events})`;
 
 const LIFECYCLE = `
+  WITH cityHash64(number, {day}) % {owners} AS nth
   SELECT
     fromUnixTimestamp64Milli({from} + toInt64(cityHash64(number, {day}) % ${DAY_MS})) AS time,
     time AS received_at,
@@ -84,7 +95,11 @@ const LIFECYCLE = `
     'issued' AS action,
     concat('tok_issued_', toString({day}), '_', toString(number)) AS token,
     token AS lineage,
-    concat('owner_', toString(cityHash64(number, {day}) % {owners})) AS owner
+    concat('owner_', toString(nth)) AS owner,
+    '192.0.2.1' AS ip,
+    'CH' AS country,
+    64500 + nth % 100 AS asn,
+    'bench/1.0' AS user_agent
   FROM numbers({events})`;
 
 function filled(sql: string, values: Readonly<Record<string, number>>): string {
@@ -129,9 +144,25 @@ async function load(question: Extract<FactsQuestion, { ask: 'load' }>): Promise<
   // The workers have run for as long as there is history.
   await subjectsToJudge(shared, [], [], endMs - days * DAY_MS);
   store = await open(dataDir);
+  await settled(store);
   await receiver.warm(store, endMs, new AbortController().signal);
   judge = openJudge({ config: { detectors: {} }, store: watched(store), log: createLogger('error') });
   return events;
+}
+
+const merging = defineQuery<Record<string, never>, number>(
+  'bench_merging',
+  'SELECT count() AS merges FROM system.merges',
+  (raw) => num(raw.merges),
+);
+
+/** settled waits until the engine has merged what was loaded, as it has in life; a minute at most. */
+async function settled(opened: Store): Promise<void> {
+  for (let calm = 0, asked = 0; calm < 3 && asked < 60; asked++) {
+    const [merges] = await opened.read(merging, {});
+    calm = merges === 0 ? calm + 1 : 0;
+    await setTimeout(1_000);
+  }
 }
 
 /** watched is a store that takes note of when it reads. */
@@ -151,7 +182,10 @@ function watched(opened: Store): Store {
   };
 }
 
-/** A batch's tokens call what they are used to; one in a hundred meets an endpoint, one in five hundred a country. */
+/**
+ * A batch's tokens call what they are used to; one in a hundred meets an endpoint, one in five hundred a country. In every fifth batch one of twenty
+ * steps is taken from a network that its owner's were never taken from.
+ */
 async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }>): Promise<FactsAnswer> {
   if (fleet === null || store === null || judge === null) throw new Error('load comes first');
   const { owners, endMs } = fleet;
@@ -194,38 +228,21 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
     note.see(row);
     return encodeUsage(row);
   });
-  const issuers = Array.from({ length: 20 }, () => `owner_${Math.floor(draw() * owners)}`);
-  const steps = issuers.map((owner, i) => {
+  const issuers = Array.from({ length: 20 }, () => Math.floor(draw() * owners));
+  const stranger = number % 5 === 4;
+  const steps = issuers.map((issuer, i) => {
+    const owner = `owner_${issuer}`;
+    const asn = stranger && i === 0 ? 64999 : 64500 + (issuer % 100);
     const token = `tok_new_${number}_${i}`;
     const time = receivedAt - 500;
-    // prettier-ignore
-    return encodeLifecycle({
-      time,
-      receivedAt,
-      id: `step-${number}-${i}`,
-      action: 'issued',
-      token,
-      lineage: token,
-      owner,
-      replaces: '',
-      issuedBy: '',
-      issuerLineage: '',
-      asn: 0,
-      networkKind: '',
-      requestedAt: null,
-      expiresAt: null,
-      effectiveAt: null,
-      fingerprint: '',
-      scopes: [],
-      reason: '',
-      config: '',
-      ip: '',
-      country: '',
-      userAgent: '',
-      requestId: '',
-      attributes: '',
-      source: 'native',
-    });
+    const row: LifecycleRow = {
+      ...{ time, receivedAt, id: `step-${number}-${i}`, action: 'issued', token, lineage: token, owner },
+      ...{ replaces: '', issuedBy: '', issuerLineage: '', asn, networkKind: '', reason: '', config: '' },
+      ...{ requestedAt: null, expiresAt: null, effectiveAt: null, fingerprint: '', scopes: [], ip: '192.0.2.1' },
+      ...{ country: 'CH', userAgent: 'bench/1.0', requestId: '', attributes: '', source: 'native' },
+    };
+    note.seeStep(row);
+    return encodeLifecycle(row);
   });
   await opened.insert('events', lines, `batch ${number}`);
   await opened.insert('lifecycle', steps, `steps ${number}`);
@@ -237,7 +254,12 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
   const entry = {
     ...{ receivedAt, minTime, maxTime, usage: lines.length, lifecycle: steps.length },
     ...{ touched: await followedUp(shared, said, { from: minTime, to: maxTime }), news: note.news() },
-    ...{ single: note.single(), refused: note.refused(), owners: [...new Set(issuers)] },
+    ...{
+      single: note.single(),
+      refused: note.refused(),
+      owners: [...new Set(issuers.map((issuer) => `owner_${issuer}`))],
+    },
+    ...{ placed: 0, unfamiliar: note.unfamiliar() },
   };
   const subjects = await subjectsToJudge(shared, [{ key: String(number), entry }], [entry], receivedAt);
   const scope = scopeOf([entry], receivedAt - 3_600_000, subjects, receivedAt, refusedToJudge([entry]));

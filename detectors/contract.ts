@@ -23,8 +23,12 @@ export interface Scope {
   readonly subjects: readonly Subject[] | null;
   /** Whose refused calls in the batches may be a burst. Null: the store knows. */
   readonly refused: readonly Subject[] | null;
+  /** Calls in the batches whose address has coordinates. Null: the store knows. */
+  readonly placed: number | null;
   /** Owners of the lifecycle events in the batches, as far as these tell. Null: the store knows. */
   readonly owners: readonly string[] | null;
+  /** Those whose tokens somebody new may have administered in the batches. Null: the store knows. */
+  readonly unfamiliar: readonly string[] | null;
 }
 
 /** More owners than this are no longer cheaper to name than to find by a query over the batches. */
@@ -45,10 +49,11 @@ export function scopeOf(
     scope.usage += usage;
     scope.lifecycle += lifecycle;
   }
-  const named = entries.some(({ owners }) => owners === null)
+  const owners = namedIn(entries.map((entry) => entry.owners));
+  const unfamiliar = namedIn(entries.map((entry) => entry.unfamiliar));
+  const placed = entries.some((entry) => entry.placed === null)
     ? null
-    : [...new Set(entries.flatMap(({ owners }) => owners ?? []))];
-  const owners = named === null || named.length > MAX_OWNERS ? null : named;
+    : entries.reduce((sum, entry) => sum + (entry.placed ?? 0), 0);
   const receivedAt = [...new Set(entries.map((entry) => entry.receivedAt))];
   const from = Math.max(since, scope.from);
   // What follows a late call may have been stored before it: it is judged with it. Of the next day that is what has come by now.
@@ -56,7 +61,14 @@ export function scopeOf(
   const endOfDay = (Math.floor(scope.to / DAY_MS) + 1) * DAY_MS;
   const followed = Math.min(scope.to + OPEN_MS, Math.max(endOfDay - 1, clock));
   const within = { from: Math.max(since, from - DISORDER_MS), to: followed + 1 };
-  return { ...scope, from, receivedAt, now: clock, since, within, subjects, refused, owners };
+  return { ...scope, from, receivedAt, now: clock, since, within, subjects, refused, placed, owners, unfamiliar };
+}
+
+/** namedIn are the owners that all of some batches name; null where one does not, or they are too many. */
+function namedIn(said: readonly (readonly string[] | null)[]): readonly string[] | null {
+  if (said.includes(null)) return null;
+  const named = new Set(said.flatMap((owners) => owners ?? []));
+  return named.size > MAX_OWNERS ? null : [...named];
 }
 
 /** Stretch is days on end that are judged together: what they have in common is asked once. */

@@ -60,7 +60,7 @@ const MAX_WORDS = 10_000;
 
 const version = defineQuery<Record<string, never>, string>(
   'feedback_version',
-  'SELECT concat(toString(count()), toString(max(recorded_at))) AS version FROM feedback',
+  'SELECT count() AS version FROM feedback',
   (raw) => text(raw.version),
 );
 

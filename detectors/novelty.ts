@@ -1,4 +1,4 @@
-import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
+import { defineQuery, num, ONE_THREAD, pairsIn, text } from '../store/index.ts';
 import { countUntil, DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import { type Day, once, type Reads, type Stretch, startOf } from './contract.ts';
 import { activityAsSaid, type Feedback, feedbackFor } from './feedback.ts';
@@ -65,21 +65,19 @@ export const ownerLineages = defineQuery<
   Lineage & { tokens: { token: string; since: number }[] }
 >(
   'novelty_owner_lineages',
-  `SELECT owner, lineage, arraySort(t -> t.2, groupArray((token, since))) AS tokens
-   FROM (
-     SELECT owner, lineage, token, toUnixTimestamp64Milli(min(first_seen)) AS since
-     FROM rollup_tokens
-     WHERE owner IN {owners:Array(String)}
-     GROUP BY owner, lineage, token
-   )
+  `SELECT owner, lineage, minMap([token], [toUnixTimestamp64Milli(first_seen)]) AS tokens
+   FROM rollup_tokens
+   WHERE owner IN {owners:Array(String)}
    GROUP BY owner, lineage
-   ORDER BY owner, min(since)
+   ORDER BY owner, min(first_seen)
    LIMIT ${MAX_PEERS} BY owner
    ${ONE_THREAD}`,
   (raw) => ({
     owner: text(raw.owner),
     lineage: text(raw.lineage),
-    tokens: (raw.tokens as [unknown, unknown][]).map(([token, since]) => ({ token: text(token), since: num(since) })),
+    tokens: pairsIn(raw.tokens)
+      .map(([token, since]) => ({ token: text(token), since: num(since) }))
+      .sort((a, b) => a.since - b.since),
   }),
 );
 

@@ -159,16 +159,16 @@ export function newsOf<V extends OwnValue | NoveltyFacts['values'][Facet][number
 
 /** originFacts gathers from where the tokens of each owner are administered that a new origin was met of lately: mostly nobody. */
 export const originFacts = together(async (reads, stretch): Promise<OriginFacts[][]> => {
-  const { days, within } = stretch;
-  const owners = await ownersIn(reads, stretch);
-  if (owners.length === 0) return days.map(() => []);
-  const [stored, feedback] = await Promise.all([
-    sliced(owners, (slice) => reads.read(originValues, { owners: [...slice] })),
-    feedbackFor(reads, stretch),
-  ]);
+  const { days, within, unfamiliar } = stretch;
+  const [all, feedback] = await Promise.all([ownersIn(reads, stretch), feedbackFor(reads, stretch)]);
   const subjectOf = (owner: string) => lineageKey({ owner, lineage: '' });
   const wordsOf = (owner: string) =>
     (feedback.ofLineage.get(subjectOf(owner)) ?? []).filter(({ facet }) => !(facet in BURST_WINDOWS));
+  // To the receivers it is nothing new when what somebody spoke of is used again.
+  const named = unfamiliar === null ? null : new Set(unfamiliar);
+  const owners = all.filter((owner) => named === null || named.has(owner) || wordsOf(owner).length > 0);
+  if (owners.length === 0) return days.map(() => []);
+  const stored = await sliced(owners, (slice) => reads.read(originValues, { owners: [...slice] }));
   const lastOf = new Map(stored.map((value) => [valueKey(value), value.last]));
   // Mostly what was spoken of is not used again: then its steps need not be looked through.
   const used = owners

@@ -3,19 +3,22 @@ import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
 import { type Feedback, valueKey } from './feedback.ts';
 import type { Lineage } from './lineage.ts';
-import type { MetValue, OwnValue } from './met-facts.ts';
+import type { MetValue, Newcomer, OwnValue } from './met-facts.ts';
 import type { Facet } from './prior.ts';
 
 interface PeerParams extends Record<string, unknown> {
   /** Each facet and value once, and the positions of the fresh values that ask about it; the first key is nobody's. */
   keys: string[];
   askers: number[][];
-  /** Fresh values, in step. */
+  /** Fresh values and those that gather, in step. */
   facets: Facet[];
   owners: string[];
   lineages: string[];
   values: string[];
   mets: number[];
+  /** From and until when each gathers who met its value; until before from where it does not. */
+  froms: number[];
+  tos: number[];
   /** What people found malicious, by facet, owner, lineage and value: nobody met it. */
   left: string[];
 }
@@ -29,6 +32,9 @@ const MOVE_MS = 6 * HOUR_MS;
 /** Newcomers to one country that are looked at most, the first ones: a region that moves is known by far fewer. */
 const MAX_NEWCOMERS = 300;
 
+/** Newcomers that are read for all that came to one country within an hour: an owner's own are among them, and count for others only. */
+const MAX_GATHERED = 2_000;
+
 /** How peers stand to each fresh value, `of` is its position: one row a fresh value. The arrays run in step. */
 const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
   'novelty_peers',
@@ -39,7 +45,7 @@ const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
      arraySort(groupArrayIf(100)(met, owner = of AND met >= at - ${DAY_MS} AND met <= at + ${HOUR_MS})) AS peers_recent,
      groupArraySortedIf(20)((met, lineage), owner = of AND met <= at + ${HOUR_MS}) AS named,
      countIf(owner != of AND met <= at) AS fleet_before,
-     groupArraySortedIf(${MAX_NEWCOMERS})((met, owner, lineage), facet = 'country' AND owner != of AND met >= at - ${MOVE_MS} AND met <= at + ${OPEN_MS}) AS newcomers
+     groupArraySortedIf(${MAX_GATHERED})((met, owner, lineage), met >= {froms:Array(Int64)}[i] AND met <= {tos:Array(Int64)}[i]) AS newcomers
    FROM (
      SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
      FROM rollup_facets
@@ -75,6 +81,28 @@ export function freshKey(value: FreshValue): string {
   return `${value.met} ${valueKey(value)}`;
 }
 
+/** An Asker is a fresh value, or nobody's: then it gathers who met its value from a moment until another. Times are epoch milliseconds. */
+interface Asker extends FreshValue {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** gatherers asks for each country and hour that somebody came to it in, once for all of them. */
+function gatherers(asked: readonly FreshValue[]): Asker[] {
+  const found = new Map<string, Asker>();
+  for (const { facet, value, met } of asked) {
+    if (facet !== 'country') continue;
+    const hour = Math.floor(met / HOUR_MS) * HOUR_MS;
+    const [from, to] = [hour - MOVE_MS, hour + HOUR_MS + OPEN_MS];
+    found.set(arrivalsKey({ value, met }), { facet, value, met, owner: '', lineage: '', from, to });
+  }
+  return [...found.values()];
+}
+
+function arrivalsKey({ value, met }: Pick<FreshValue, 'value' | 'met'>): string {
+  return `${Math.floor(met / HOUR_MS)} ${value}`;
+}
+
 /** askPeers asks how peers stand to fresh values, by freshKey. */
 export async function askPeers(
   reads: Reads,
@@ -85,10 +113,14 @@ export async function askPeers(
   const found = new Map<string, Peers>();
   for (let i = 0; i < fresh.length; i += SLICE_VALUES) {
     const asked = fresh.slice(i, i + SLICE_VALUES);
+    const gather = gatherers(asked);
+    const all = [...asked.map((value): Asker => ({ ...value, from: 1, to: 0 })), ...gather];
     const askers = new Map<string, number[]>([['', []]]);
-    for (const [at, { facet, value }] of asked.entries()) {
+    for (const [at, { facet, value }] of all.entries()) {
       const key = `${facet}\n${value}`;
-      askers.set(key, [...(askers.get(key) ?? []), at + 1]);
+      const asking = askers.get(key);
+      if (asking === undefined) askers.set(key, [at + 1]);
+      else asking.push(at + 1);
     }
     const left = malicious
       .filter(({ facet, value }) => askers.has(`${facet}\n${value}`))
@@ -96,14 +128,33 @@ export async function askPeers(
     const rows = await reads.read(peers, {
       keys: [...askers.keys()],
       askers: [...askers.values()],
-      facets: asked.map(({ facet }) => facet),
-      owners: asked.map(({ owner }) => owner),
-      lineages: asked.map(({ lineage }) => lineage),
-      values: asked.map(({ value }) => value),
-      mets: asked.map(({ met }) => met),
+      facets: all.map(({ facet }) => facet),
+      owners: all.map(({ owner }) => owner),
+      lineages: all.map(({ lineage }) => lineage),
+      values: all.map(({ value }) => value),
+      mets: all.map(({ met }) => met),
+      froms: all.map(({ from }) => from),
+      tos: all.map(({ to }) => to),
       left,
     });
-    for (const { of, ...row } of rows) found.set(freshKey(asked[of] as FreshValue), row);
+    const arrivals = new Map(
+      rows
+        .filter(({ of }) => of >= asked.length)
+        .map(({ of, newcomers }) => [arrivalsKey(all[of] as Asker), newcomers]),
+    );
+    for (const { of, ...row } of rows) {
+      const value = asked[of];
+      if (value === undefined) continue;
+      const came = value.facet === 'country' ? (arrivals.get(arrivalsKey(value)) ?? []) : [];
+      found.set(freshKey(value), { ...row, newcomers: newcomersTo(value, came) });
+    }
   }
   return found;
+}
+
+/** newcomersTo are those of other owners that came about when one did. */
+function newcomersTo({ owner, met }: FreshValue, came: readonly Newcomer[]): Newcomer[] {
+  return came
+    .filter((other) => other.owner !== owner && other.met >= met - MOVE_MS && other.met <= met + OPEN_MS)
+    .slice(0, MAX_NEWCOMERS);
 }

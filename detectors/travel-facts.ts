@@ -221,7 +221,7 @@ const isPlaced = once(async (reads: Reads, _: Stretch): Promise<boolean> => {
 
 /** travelFacts gathers the facts of the touched lineages that were in places too far apart since the day before; none without a city database. */
 export async function travelFacts(reads: Reads, scope: Day): Promise<TravelFacts[]> {
-  if (scope.usage === 0 || !(await isPlaced(reads, scope.stretch))) return [];
+  if (scope.usage === 0 || scope.placed === 0 || !(await isPlaced(reads, scope.stretch))) return [];
   // A whole day before the judged one, whatever part of it is judged: a trip around the earth takes 22 hours at 900 km/h.
   const day = startOf(scope);
   const [feedback, seen] = await Promise.all([

@@ -2,6 +2,7 @@ import type { Subject } from '../queues/index.ts';
 import {
   defineQuery,
   FORGOTTEN_AFTER,
+  type LifecycleRow,
   num,
   quarterOf,
   quarterStart,
@@ -10,7 +11,9 @@ import {
   text,
   type UsageRow,
 } from '../store/index.ts';
+import { createAdministration } from './administration.ts';
 import { ARRIVAL_MS } from './arrivals.ts';
+import { clientOf, networkOf, placesOf } from './origins.ts';
 
 /** Subjects that met something new that a batch names at most: of one with more, the store is asked. */
 const MAX_SUBJECTS = 1_000;
@@ -39,6 +42,10 @@ export interface Note {
   single(): Subject[] | null;
   /** refused are the subjects that were refused a call; null when they are too many to name. */
   refused(): Subject[] | null;
+  /** seeStep takes note of a step in a token's life that is about to be stored. */
+  seeStep(row: LifecycleRow): void;
+  /** unfamiliar are the owners with a step that somebody new may have taken; null when they are too many to name. */
+  unfamiliar(): string[] | null;
   /** arrived are those of the news that came to a new country, or to a new kind of network. */
   arrived(): Subject[] | null;
 }
@@ -88,33 +95,9 @@ interface Known {
 /** The facets of `rollup_facets`, as its view makes them; a finer value would only be news more often. */
 const FACETS = ['endpoint', 'country', 'network', 'kind', 'client'] as const;
 
-/** kindOf is the kind of network, `other` where the network is known and nothing tells its kind. */
-function kindOf({ networkKind, asn }: UsageRow): string {
-  return networkKind === '' && asn !== 0 ? 'other' : networkKind;
-}
-
-/** networkOf is the autonomous system, else the address's prefix. */
-function networkOf(asn: number, ip: string): string {
-  if (asn !== 0) return `AS${asn}`;
-  const separator = ip.includes(':') ? ':' : '.';
-  const second = ip.indexOf(separator, ip.indexOf(separator) + 1);
-  return second < 0 ? ip : ip.slice(0, second);
-}
-
-/** clientOf is the product that a user agent names first. */
-function clientOf(userAgent: string): string {
-  const slash = userAgent.indexOf('/');
-  return slash < 0 ? userAgent : userAgent.slice(0, slash);
-}
-
 /** isRefused tells whether a call was not allowed, or asked for what is not there: what somebody who guesses gets. */
 function isRefused(status: number): boolean {
   return status === 403 || status === 404;
-}
-
-/** placesOf is the country and the kind of network of a call, the organisation's own way out as a place of its own. */
-function placesOf(row: UsageRow): { readonly country: string; readonly kind: string } {
-  return { country: row.networkKind === 'egress' ? 'egress' : row.country, kind: kindOf(row) };
 }
 
 /**
@@ -182,6 +165,7 @@ function memorable(quarter: number): number {
 
 /** createNews makes an empty memory. */
 export function createNews(): News {
+  const administration = createAdministration();
   const owners = new Map<string, Map<string, Known>>();
   /** Every value once, by facet: subjects share most of them. */
   const numbers = FACETS.map(() => new Map<string, number>());
@@ -189,6 +173,7 @@ export function createNews(): News {
   let size = 0;
 
   function forget(): void {
+    administration.forget();
     owners.clear();
     for (const values of numbers) values.clear();
     next = 0;
@@ -253,9 +238,9 @@ export function createNews(): News {
     if (row.status === 401) return metLast(known, row, endpoint);
     const places = placesOf(row);
     const country = meet(known, 1, places.country, quarter);
-    const network = meet(known, 2, row.networkKind === 'egress' ? 'egress' : networkOf(row.asn, row.ip), quarter);
+    const network = meet(known, 2, networkOf(row), quarter);
     const kind = meet(known, 3, places.kind, quarter);
-    const client = meet(known, 4, clientOf(row.userAgent), quarter);
+    const client = meet(known, 4, clientOf(row), quarter);
     if (country) known.stays.push({ place: 'country', value: places.country, at: row.time, left: false });
     if (kind) known.stays.push({ place: 'kind', value: places.kind, at: row.time, left: false });
     if (country || kind) return metLast(known, row, 'arrived');
@@ -277,6 +262,7 @@ export function createNews(): News {
       /** New endpoints of each; without end where it met anything else. */
       const endpoints = new Map<Known, number>();
       const refused = new Set<Known>();
+      const unfamiliar = new Set<string>();
       const named = (subjects: ReadonlySet<Known>) =>
         subjects.size > MAX_SUBJECTS ? null : [...subjects].map(({ subject }) => subject);
       return {
@@ -295,10 +281,15 @@ export function createNews(): News {
         news: () => named(news),
         single: () => named(new Set([...news].filter((known) => endpoints.get(known) === 1))),
         refused: () => named(refused),
+        seeStep(row) {
+          if (administration.isUnfamiliar(row)) unfamiliar.add(row.owner);
+        },
+        unfamiliar: () => (unfamiliar.size > MAX_SUBJECTS ? null : [...unfamiliar]),
         arrived: () => named(arrived),
       };
     },
     async warm(store, before, signal) {
+      await administration.warm(store, before, signal);
       const [rows = 0] = await store.read(valuesSize, {});
       const slices = Math.max(1, Math.ceil(rows / SLICE_VALUES));
       const until = { before, quarter: Math.min(quarterOf(before), 63) };

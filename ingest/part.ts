@@ -25,7 +25,9 @@ export interface Part {
   readonly news: readonly Subject[] | null;
   readonly single: readonly Subject[] | null;
   readonly refused: readonly Subject[] | null;
+  readonly placed: number;
   readonly owners: readonly string[] | null;
+  readonly unfamiliar: readonly string[] | null;
   readonly counts: LineCounts;
 }
 
@@ -41,6 +43,12 @@ export interface Batch {
 /** isUrgent says that a page may follow from a part: it holds steps in a token's life, or its calls are news of somebody. */
 export function isUrgent({ lifecycle, news }: Part): boolean {
   return lifecycle.length > 0 || news === null || news.length > 0;
+}
+
+/** placedIn is how many calls of all parts have coordinates; null when one was written ahead by a version that does not say. */
+export function placedIn(parts: readonly Partial<Pick<Part, 'placed'>>[]): number | null {
+  const sum = parts.reduce((all, { placed = Number.NaN }) => all + placed, 0);
+  return Number.isNaN(sum) ? null : sum;
 }
 
 /** singleIn are the subjects of all parts that met one new endpoint and nothing else; null when one part does not say. */

@@ -150,6 +150,7 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
           const failed = new Map<number, LineError>();
           const note = news?.note();
           const owners = new Set<string>();
+          let placed = 0;
           for (let i = 0; i < events.length; i++) {
             const event = events[i] as TokenEvent;
             const line = lines[i] as number;
@@ -159,11 +160,13 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
                 const row = enricher.enrichUsage(event, endpoints.of(i, event.method), batch);
                 usage.push(encodeUsage(row));
                 note?.see(row);
+                if (row.accuracyKm > 0) placed++;
                 usageLines.push(line);
               } else {
                 const row = enricher.enrichLifecycle(event, batch);
                 lifecycle.push(encodeLifecycle(row));
                 owners.add(row.owner);
+                note?.seeStep(row);
                 lifecycleLines.push(line);
               }
             } catch (error) {
@@ -201,7 +204,9 @@ export function createReader({ enricher, redactor, news, log }: ReaderContext): 
             single: note?.single() ?? null,
             refused: note?.refused() ?? null,
             arrived: note?.arrived() ?? null,
+            placed,
             owners: owners.size > MAX_OWNERS ? null : [...owners],
+            unfamiliar: note?.unfamiliar() ?? null,
             counts: refuseLines(
               {
                 accepted,

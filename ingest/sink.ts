@@ -4,7 +4,7 @@ import { encodeRejected, type LineStore, type TableName } from '../store/index.t
 import { followedUp } from './arrivals.ts';
 import type { IngestMetrics } from './metrics.ts';
 import type { News } from './news.ts';
-import { type Batch, type Part, singleIn } from './part.ts';
+import { type Batch, type Part, placedIn, singleIn } from './part.ts';
 import { CONTENT_LIMIT } from './reader.ts';
 import { encodeCounts, type LineCounts, type LineError, refuseLines } from './result.ts';
 import { cutText } from './text.ts';
@@ -101,7 +101,9 @@ export function createSink({ store, queues, news, log, metrics }: SinkContext): 
           news: together(parts, (part) => part.news),
           single: singleIn(parts),
           refused: together(parts, (part) => part.refused),
+          placed: placedIn(parts),
           owners: together(parts, (part) => part.owners),
+          unfamiliar: together(parts, (part) => part.unfamiliar),
         };
         const append = async () => {
           const touched = await followedUp(queues.shared, parts, { from: minTime, to: maxTime });

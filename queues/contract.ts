@@ -20,9 +20,19 @@ export interface BatchEntry {
   readonly single: readonly Subject[] | null;
   /** Whose calls in it were refused (403 or 404); null when they are too many to name, or the receiver does not say. */
   readonly refused: readonly Subject[] | null;
+  /** Calls in it whose address has coordinates; null when the receiver does not say. */
+  readonly placed: number | null;
   /** Owners of the lifecycle events in it; null when they are too many to name. */
   readonly owners: readonly string[] | null;
+  /** Those of them with a step from where, or with what, their tokens have not long been administered; null when the receiver does not say. */
+  readonly unfamiliar: readonly string[] | null;
 }
+
+/** UNSAID is what a batch does not tell whose receiver took no note of it: an older version, or whoever looks at history. */
+export const UNSAID = {
+  ...{ touched: null, news: null, single: null, refused: null },
+  ...{ placed: null, owners: null, unfamiliar: null },
+} as const;
 
 /** NotificationJob asks for one message of one alert to one channel; its id is the idempotency key, stable over retries and restarts. */
 export interface NotificationJob {

@@ -14,7 +14,7 @@ export type {
   Subject,
   Workers,
 } from './contract.ts';
-export { HINTS, NOTIFY_ATTEMPTS, RECENT_MS, RetryLater } from './contract.ts';
+export { HINTS, NOTIFY_ATTEMPTS, RECENT_MS, RetryLater, UNSAID } from './contract.ts';
 export { createMemoryQueues, createMemoryState } from './memory.ts';
 export { findRedisServer, stopPrivateRedis } from './server.ts';
 

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { stableId } from '../core/index.ts';
 import type { Guard } from './connection.ts';
-import { type BatchEntry, isTallied, RECENT_MS, type RequestLog, type SharedState } from './contract.ts';
+import { type BatchEntry, isTallied, RECENT_MS, type RequestLog, type SharedState, UNSAID } from './contract.ts';
 
 /** Adds members that are not there yet, each under the next version, in one step. */
 const ADD_SCRIPT = `
@@ -189,9 +189,6 @@ export function createRequestLog(redis: Redis, prefix: string, guarded: Guard): 
       }),
   };
 }
-
-/** What a receiver of an older version leaves out, so that an upgrade with batches waiting goes on. */
-const UNSAID = { touched: null, news: null, single: null, refused: null, owners: null };
 
 /** createBatchStream keeps the batches that wait to be judged, oldest first. */
 export function createBatchStream(redis: Redis, prefix: string, guarded: Guard) {

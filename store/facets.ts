@@ -15,8 +15,15 @@ export const FACETS_OF_CALLS = `[
     ('client', if(status = 401, '', toString(substringIndex(user_agent, '/', 1))))
 ]`;
 
-/** ACTS are the steps of a token's life that somebody takes; the others happen to it, or are looked up. */
-export const ACTS = `('issued', 'rotated', 'revoked', 'config_changed')`;
+const ACTS_OF_SOMEBODY: readonly string[] = ['issued', 'rotated', 'revoked', 'config_changed'];
+
+/** isAct tells whether a step of a token's life is one that somebody takes; the others happen to it, or are looked up. */
+export function isAct(action: string): boolean {
+  return ACTS_OF_SOMEBODY.includes(action);
+}
+
+/** ACTS are these steps as SQL. */
+export const ACTS = `(${ACTS_OF_SOMEBODY.map((action) => `'${action}'`).join(', ')})`;
 
 /** ORIGINS_OF_STEPS is what the view behind `rollup_origins` makes of one step; a test holds the two together. */
 export const ORIGINS_OF_STEPS = `[

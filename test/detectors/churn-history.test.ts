@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { HISTORY_MS } from '../../detectors/churn-habits.ts';
 import { type ChurnFacts, churnRateDetector } from '../../detectors/churn-rate.ts';
 import { scopeOf, stretchesOf } from '../../detectors/contract.ts';
+import { UNSAID } from '../../queues/index.ts';
 import { encodeLifecycle, type Store } from '../../store/index.ts';
 import { openTestStore } from '../kit/store.ts';
 import { DAY, HOUR } from './kit.ts';
@@ -35,7 +36,7 @@ test('eight weeks before the longest window are read, so that no day of them cou
   const days = Array.from({ length: 90 }, (_, day) => NOON - day * DAY);
   await store.insert('lifecycle', days.map(issued), 'steps');
   const batch = { receivedAt: NOON, minTime: NOON, maxTime: NOON, usage: 0, lifecycle: 1, owners: ['acme'] };
-  const scope = scopeOf([{ ...batch, touched: null, news: null, single: null, refused: null }], NOON - HOUR);
+  const scope = scopeOf([{ ...UNSAID, ...batch }], NOON - HOUR);
   const day = stretchesOf(scope).flatMap((stretch) => stretch.days)[0];
   if (day === undefined) throw new Error('no day');
   const [facts] = (await churnRateDetector.facts(store, day)) as ChurnFacts[];

@@ -3,6 +3,7 @@ import { createLogger, type Detection } from '../../core/index.ts';
 import { type Scope, scopeOf, stretchesOf } from '../../detectors/contract.ts';
 import { enabledDetectors, judgeScope } from '../../detectors/run.ts';
 import { simulate } from '../../fixtures/index.ts';
+import { UNSAID } from '../../queues/index.ts';
 import type { Store } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
 import { judged } from './kit.ts';
@@ -35,7 +36,7 @@ test('days that are judged together find what each finds alone', async () => {
     `SELECT toUnixTimestamp64Milli(received_at) AS receivedAt, toUnixTimestamp64Milli(min(time)) AS minTime, toUnixTimestamp64Milli(max(time)) AS maxTime
      FROM events GROUP BY received_at`,
   );
-  const unnamed = { usage: 1, lifecycle: 1, touched: null, news: null, single: null, refused: null, owners: null };
+  const unnamed = { usage: 1, lifecycle: 1, ...UNSAID };
   const scope = scopeOf(
     batches.map(({ receivedAt, minTime, maxTime }) => ({
       ...{ receivedAt: Number(receivedAt), minTime: Number(minTime), maxTime: Number(maxTime) },

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLogger, createMetrics } from '../../core/index.ts';
 import { type Detectors, openDetectors } from '../../detectors/index.ts';
 import { type Fleet, fleetAt, renewFleets } from '../../detectors/prior.ts';
-import type { Queues } from '../../queues/index.ts';
+import { type Queues, UNSAID } from '../../queues/index.ts';
 import { encodeUsage, type Store } from '../../store/index.ts';
 import { openTestQueues } from '../kit/redis.ts';
 import { openTestStore, rows } from '../kit/store.ts';
@@ -47,9 +47,7 @@ describe('the fleet of a day that has not begun', () => {
     await store.insert('events', all.map(encodeUsage), `calls at ${at}`);
     const times = all.map(({ time }) => time);
     const entry = { receivedAt: at, minTime: Math.min(...times), maxTime: Math.max(...times), usage: all.length };
-    await redis.queues.batches.append([
-      { ...entry, lifecycle: 0, touched: null, news: null, single: null, refused: null, owners: null },
-    ]);
+    await redis.queues.batches.append([{ ...entry, lifecycle: 0, ...UNSAID }]);
     await detectors.runOnce();
   }
 

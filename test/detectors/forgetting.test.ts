@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { scopeOf, startOf, stretchesOf } from '../../detectors/contract.ts';
 import { memoryOf, renewalIn, renewalQuarters } from '../../detectors/forgetting.ts';
 import { inheritValues } from '../../detectors/succession.ts';
+import { UNSAID } from '../../queues/index.ts';
 import {
   encodeUsage,
   quarterName,
@@ -132,10 +133,8 @@ describe('what a lineage remembers', () => {
   ];
   /** What it met of countries, as it counts on the day that `at` is in. */
   const remembered = async (at: number, ...lineages: string[]) => {
-    const entry = { minTime: at, maxTime: at, usage: 1, lifecycle: 0, owners: null, receivedAt: at };
-    const [stretch] = stretchesOf(
-      scopeOf([{ ...entry, touched: null, news: null, single: null, refused: null }], 0, null, at),
-    );
+    const entry = { minTime: at, maxTime: at, usage: 1, lifecycle: 0, receivedAt: at };
+    const [stretch] = stretchesOf(scopeOf([{ ...UNSAID, ...entry }], 0, null, at));
     const day = stretch?.days.find(({ within }) => within.from <= at && within.to > at);
     if (stretch === undefined || day === undefined) throw new Error('no such day');
     const stored = await rows(

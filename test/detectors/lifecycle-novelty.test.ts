@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
-import type { Detection } from '../../core/index.ts';
+import { createLogger, type Detection } from '../../core/index.ts';
+import { openJudge, scopeOf } from '../../detectors/index.ts';
 import { strangeness } from '../../detectors/lifecycle-novelty.ts';
+import { UNSAID } from '../../queues/index.ts';
 import { ACTS, ORIGINS_OF_STEPS, type Store } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
 import { ABROAD_IP, asPrinted, DAY, HOME_IP, HOUR, judged, MINUTE, NEARBY_IP, taught } from './kit.ts';
@@ -111,11 +113,40 @@ describe('what people say of a stranger', () => {
   it('expected, until a date: no news until then, and news again afterwards', async () => {
     const lesson = { verdict: 'expected', until: NOW + 2 * DAY } as const;
     await taught(store, 'al_expected', pages(about(found, 'expected')), lesson, NOW + HOUR);
+    // The finding names a country; network and client came with it.
+    const words =
+      "SELECT facet, value, toUnixTimestamp64Milli(first_seen) AS first, amount FROM feedback WHERE owner = 'expected'";
+    const met =
+      "SELECT facet, value, toUnixTimestamp64Milli(min(first_seen)) AS first, sum(steps) AS amount FROM rollup_origins WHERE owner = 'expected'";
+    const lately = await rows(store, `${met} GROUP BY facet, value HAVING first >= ${NOW} ORDER BY facet`);
+    expect(lately.map(({ facet }) => facet)).toEqual(['client', 'country', 'network']);
+    expect(await rows(store, `${words} ORDER BY facet`)).toEqual(lately);
     const { detections: before } = await judged(store, again('expected', NOW + DAY));
     expect(about(before, 'expected')).toEqual([]);
     const { detections: after } = await judged(store, again('expected', NOW + 3 * DAY));
     expect(pages(about(after, 'expected')).length).toBeGreaterThan(0);
     expect(about(after, 'expected')[0]?.summary).toContain('were expected only until a time that is over');
+  });
+
+  it('is looked at with whoever is named, though to the receivers it is nothing new; of others nothing is asked', async () => {
+    const asked: unknown[] = [];
+    const reads: Pick<Store, 'read'> = {
+      read: (query, params) => {
+        if (query.name === 'lifecycle_origin_values') asked.push(params.owners);
+        return store.read(query, params);
+      },
+    };
+    const judge = openJudge({ store: reads as Store, config: { detectors: {} }, log: createLogger('error') });
+    const at = NOW + 3 * DAY;
+    const look = (owners: string[], unfamiliar: string[] | null) => {
+      const batch = { receivedAt: at, minTime: at, maxTime: at + HOUR, usage: 0, lifecycle: 2 };
+      return judge(scopeOf([{ ...UNSAID, ...batch, owners, unfamiliar }], at));
+    };
+    expect(about(await look(['expected', 'quiet', 'home'], []), 'expected')).not.toEqual([]);
+    await look(['quiet', 'home'], ['home']);
+    await look(['quiet', 'home'], []);
+    await look(['quiet', 'home'], null);
+    expect(asked).toEqual([['expected'], ['home'], ['quiet', 'home']]);
   });
 
   it('malicious: it is never a habit, and the next step from there is news again, as its SQL says', async () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Reads } from '../../detectors/contract.ts';
 import type { Feedback } from '../../detectors/feedback.ts';
 import { moves, rememberHome } from '../../detectors/moves.ts';
-import { askPeers } from '../../detectors/peers.ts';
+import { askPeers, type FreshValue, freshKey } from '../../detectors/peers.ts';
 import type { Fleet } from '../../detectors/prior.ts';
 import { encodeUsage, type Store } from '../../store/index.ts';
 import { openTestStore } from '../kit/store.ts';
@@ -34,6 +34,43 @@ const NOTHING_SAID: Feedback = {
 
 /** A fleet is remembered by what it is, not by what is in it. */
 const fleet = () => ({ lineages: 0, priors: {}, successions: new Map() }) as unknown as Fleet;
+
+test('who comes to a country in one hour with others has them for company, each without itself and its own owner', async () => {
+  const at = NOON + 1_000 * HOUR;
+  const came = ['jam', 'kiln', 'loom'].map((owner, i) => call(owner, at + i * 60_000, 'PE'));
+  const early = call('mill', at - 6 * HOUR + 30_000, 'PE');
+  await store.insert('events', [...came, early], 'company');
+  const fresh = ['jam', 'kiln', 'loom'].map((owner, i) => {
+    const met = at + i * 60_000;
+    return { owner, lineage: 'tok', facet: 'country', value: 'PE', met } as const;
+  });
+  const kind = { ...fresh[0], facet: 'endpoint', value: 'GET /v1', met: at } as FreshValue;
+  const peers = await askPeers(store, [...fresh, kind], NOTHING_SAID);
+  const companyOf = (value: FreshValue) =>
+    peers.get(freshKey(value))?.newcomers.map(({ owner, met }) => [owner, met - at]);
+  expect(fresh.map(companyOf)).toEqual([
+    [
+      ['mill', -6 * HOUR + 30_000],
+      ['kiln', 60_000],
+      ['loom', 120_000],
+    ],
+    // To the others the mill came too long before.
+    [
+      ['jam', 0],
+      ['loom', 120_000],
+    ],
+    [
+      ['jam', 0],
+      ['kiln', 60_000],
+    ],
+  ]);
+  expect(companyOf(kind)).toEqual([]);
+  // What people found malicious nobody met.
+  const word = { owner: 'kiln', lineage: 'tok', facet: 'country', value: 'PE', verdict: 'malicious' };
+  const said = { ...NOTHING_SAID, words: [word] } as unknown as Feedback;
+  const without = (await askPeers(store, fresh, said)).get(freshKey(fresh[2] as FreshValue));
+  expect(without?.newcomers.map(({ owner }) => owner)).toEqual(['jam']);
+});
 
 test('lineages of other owners that came along from the same home are found, and where each is at home is asked once a fleet', async () => {
   const homes = { acme: 'DE', bakery: 'DE', cinema: 'DE', dairy: 'FR' };

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLogger, type Detection } from '../../core/index.ts';
 import { openJudge, scopeOf } from '../../detectors/index.ts';
 import { fleetAt } from '../../detectors/prior.ts';
+import { UNSAID } from '../../queues/index.ts';
 import type { Store } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
 import {
@@ -134,7 +135,8 @@ describe('a token id that two owners use', () => {
     const again = async () => {
       const entries = batches.map(({ at, usage }) => ({
         ...{ receivedAt: Number(at), minTime: NOW, maxTime: NOW + 2 * HOUR, usage: Number(usage) },
-        ...{ lifecycle: 0, touched: null, news: null, single: null, refused: null, owners: null },
+        lifecycle: 0,
+        ...UNSAID,
       }));
       return judge(scopeOf(entries, NOW));
     };

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createLogger, type Detection } from '../../core/index.ts';
 import { openJudge, scopeOf } from '../../detectors/index.ts';
+import { UNSAID } from '../../queues/index.ts';
 import { encodeUsage, type Store, type UsageRow } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
 
@@ -59,12 +60,7 @@ async function found(calls: readonly UsageRow[]): Promise<Detection[]> {
     ...entry,
     usage: calls.length,
     lifecycle: 0,
-    touched: null,
-    news: null,
-    single: null,
-    refused: null,
-    arrived: null,
-    owners: null,
+    ...UNSAID,
   };
   const token = calls[0]?.lineage;
   return (await judge(scopeOf([batch], NOW - HOUR_MS))).filter(({ subject }) => subject.lineage === token);
@@ -221,10 +217,7 @@ describe('a busy token whose owner has others', () => {
       lifecycle: 0,
     };
     const judge = openJudge({ store, config: { detectors: {} }, log: createLogger('error') });
-    const scope = scopeOf(
-      [{ ...batch, touched: null, news: null, single: null, refused: null, owners: null }],
-      NOW - HOUR_MS,
-    );
+    const scope = scopeOf([{ ...UNSAID, ...batch }], NOW - HOUR_MS);
     return (await judge(scope)).filter(({ detector }) => detector === 'geo-novelty');
   }
 
@@ -256,11 +249,7 @@ describe('a busy token whose owner has others', () => {
       maxTime: at,
       usage: 1,
       lifecycle: 0,
-      touched: null,
-      single: null,
-      refused: null,
-      news: null,
-      owners: null,
+      ...UNSAID,
     };
     expect(scopeOf([entry], 0).within.to).toBe(Date.UTC(2026, 10, 17));
     expect(scopeOf([entry], 0, null, Date.UTC(2026, 10, 17) + 5 * MINUTE_MS).within.to).toBe(

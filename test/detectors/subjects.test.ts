@@ -17,6 +17,8 @@ function batch(at: number, fields: Partial<BatchEntry> = {}): BatchEntry {
     touched: [],
     single: [],
     refused: [],
+    placed: 0,
+    unfamiliar: [],
     news: [],
     owners: [],
     ...fields,

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLogger, type Detection, SEVERITIES, severityRank } from '../../core/index.ts';
 import { DETECTORS, openJudge, scopeOf, thresholdsOf } from '../../detectors/index.ts';
 import { gradeOf, severityOf } from '../../detectors/words.ts';
+import { UNSAID } from '../../queues/index.ts';
 import type { Store } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
 import { callEvent, DAY, HOUR, habit, judged, MINUTE, NEARBY_IP } from './kit.ts';
@@ -30,7 +31,7 @@ describe('a threshold that is edited', () => {
     const scope = scopeOf(
       batches.map(({ at }) => ({
         ...{ receivedAt: Number(at), minTime: NOW, maxTime: NOW + HOUR, usage: 12, lifecycle: 0 },
-        ...{ touched: null, news: null, single: null, refused: null, owners: null },
+        ...UNSAID,
       })),
       NOW,
     );

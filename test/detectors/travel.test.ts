@@ -7,6 +7,7 @@ import { DETECTORS, openJudge, scopeOf } from '../../detectors/index.ts';
 import { enabledDetectors } from '../../detectors/run.ts';
 import { jumpDays, type LocatedCall, type Stay, type TravelFacts } from '../../detectors/travel-facts.ts';
 import { tripsOf } from '../../detectors/trips.ts';
+import { UNSAID } from '../../queues/index.ts';
 import { encodeUsage, type Store } from '../../store/index.ts';
 import { openTestStore, rows } from '../kit/store.ts';
 import { type Call, callEvent, cityDatabase, DAY, HOUR, habit, judged, MINUTE, taught } from './kit.ts';
@@ -193,7 +194,7 @@ describe('trips that people spoke of', () => {
     await store.insert('events', calls, `${batch}`);
     const times = visits.flatMap(([, times]) => times);
     const entry = { receivedAt, minTime: Math.min(...times), maxTime: Math.max(...times), usage: times.length };
-    return { ...entry, lifecycle: 0, touched: null, news: null, single: null, refused: null, owners: null };
+    return { ...entry, lifecycle: 0, ...UNSAID };
   }
   const hourly = (start: number, end: number) =>
     Array.from({ length: Math.round((end - start) / HOUR) }, (_, i) => start + i * HOUR);
@@ -211,6 +212,22 @@ describe('trips that people spoke of', () => {
     return found.filter(({ severity, window }) => severity !== 'low' && window.to >= start);
   }
   const dayEnd = (day: number) => NOW + (day + 1) * DAY;
+
+  it('are asked for unless the batches say that no call in them has coordinates', async () => {
+    const entry = await stored('tok_placed', [[BERLIN, hourly(NOW - DAY, NOW)]]);
+    const asked: string[] = [];
+    const reads: Pick<Store, 'read'> = {
+      read: (query, params) => {
+        if (query.name.startsWith('travel_')) asked.push(query.name);
+        return store.read(query, params);
+      },
+    };
+    const ask = openJudge({ store: reads as Store, config: { detectors }, log: createLogger('silent') });
+    await ask(scopeOf([{ ...entry, placed: 0 }], 0));
+    expect(asked).toEqual([]);
+    for (const placed of [1, null]) await ask(scopeOf([entry, { ...entry, placed }], 0));
+    expect(asked).toContain('travel_stays');
+  });
 
   it('as expected do not page until the end that was given, and then do, though it was there day after day', async () => {
     await settle('tok_expected');

@@ -18,6 +18,8 @@ function part(id: string, receivedAt: number, events: string[]): Part {
     touched: [],
     single: [],
     refused: [],
+    placed: 0,
+    unfamiliar: [],
     news: [],
     arrived: [],
     owners: [],

@@ -184,6 +184,7 @@ describe('what a batch says about its subjects', () => {
     const part = (news: Part['news'], single: Part['single']): Part => ({
       ...{ id: 'p', sender: 's', source: 'native', events: [], eventLines: [], lifecycle: [], lifecycleLines: [] },
       ...{ rejected: [], times: null, touched: [], arrived: [], owners: [], refused: [], news, single },
+      ...{ placed: 0, unfamiliar: [] },
       counts: { accepted: 0, rejected: 0, skipped: 0, errors: [] },
     });
     const [a, b, c] = [['acme', 'a'] as const, ['acme', 'b'] as const, ['acme', 'c'] as const];

@@ -13,6 +13,7 @@ import {
   type Queues,
   RetryLater,
   stopPrivateRedis,
+  UNSAID,
 } from '../../queues/index.ts';
 import { restartWaitMs, startPrivateRedis } from '../../queues/keeper.ts';
 import { openTestQueues } from '../kit/redis.ts';
@@ -68,6 +69,8 @@ const WAITING: BatchEntry = {
   touched: [],
   single: [],
   refused: [],
+  placed: null,
+  unfamiliar: null,
   news: null,
   owners: null,
 };
@@ -162,6 +165,8 @@ describe('batch log', () => {
       touched: [],
       single: [],
       refused: [],
+      placed: null,
+      unfamiliar: null,
       news: null,
       owners: null,
     });
@@ -180,7 +185,7 @@ describe('a batch that a receiver of an older version entered', () => {
     const old = { receivedAt: 9, minTime: 1, maxTime: 2, usage: 3, lifecycle: 0 };
     await queues.batches.append([old as BatchEntry]);
     const found = (await queues.batches.peek(10)).find(({ entry }) => entry.receivedAt === 9);
-    expect(found?.entry).toEqual({ ...old, touched: null, news: null, single: null, refused: null, owners: null });
+    expect(found?.entry).toEqual({ ...old, ...UNSAID });
     await queues.batches.remove([found?.key ?? '']);
   });
 });
