@@ -16,18 +16,20 @@ import {
 import { serve } from './processes.ts';
 import { covered, random, type Span } from './statistics.ts';
 
-/** FactsQuestion asks for the fleet to be loaded, or for one batch to be stored and judged. */
+/** BenchFleet is the fleet of the benchmark. */
+export interface BenchFleet {
+  readonly dataDir: string;
+  readonly tokens: number;
+  readonly owners: number;
+  readonly days: number;
+  readonly eventsPerTokenDay: number;
+  /** End of the history, epoch milliseconds. */
+  readonly endMs: number;
+}
+
+/** FactsQuestion asks for the fleet to be loaded, for its store to be opened, or for one batch to be stored and judged. */
 export type FactsQuestion =
-  | {
-      readonly ask: 'load';
-      readonly dataDir: string;
-      readonly tokens: number;
-      readonly owners: number;
-      readonly days: number;
-      readonly eventsPerTokenDay: number;
-      /** End of the history, epoch milliseconds. */
-      readonly endMs: number;
-    }
+  | (BenchFleet & { readonly ask: 'load' | 'open' })
   | { readonly ask: 'batch'; readonly number: number; readonly tokens: number };
 
 /** FactsAnswer is the number of loaded events, or what judging a batch cost. Milliseconds. */
@@ -44,7 +46,7 @@ export interface FactsAnswer {
 
 const DAY_MS = 86_400_000;
 
-let fleet: Extract<FactsQuestion, { ask: 'load' }> | null = null;
+let fleet: BenchFleet | null = null;
 let store: Store | null = null;
 /** One for all batches, as in the service: it remembers what it looks up once a day. */
 let judge: ReturnType<typeof openJudge> | null = null;
@@ -113,10 +115,10 @@ async function open(dataDir: string): Promise<Store> {
   );
 }
 
-/** load fills the tables by SQL, a day at a time as history comes, so that the rollups fill as they do in life. */
-async function load(question: Extract<FactsQuestion, { ask: 'load' }>): Promise<number> {
-  fleet = question;
-  const { dataDir, tokens, owners, days, eventsPerTokenDay, endMs } = question;
+/**
+ * load fills the tables by SQL, a day at a time as history comes, so that the rollups fill as they do in life, and waits until they are merged.
+ */
+async function load({ dataDir, tokens, owners, days, eventsPerTokenDay, endMs }: BenchFleet): Promise<number> {
   // The store makes the schema and offers no other writing than rows: the engine itself is asked for this.
   await (await open(dataDir)).close();
   const { createClient } = await import('@clickhouse/client');
@@ -141,13 +143,20 @@ async function load(question: Extract<FactsQuestion, { ask: 'load' }>): Promise<
     events += count;
   }
   await client.close();
-  // The workers have run for as long as there is history.
-  await subjectsToJudge(shared, [], [], endMs - days * DAY_MS);
-  store = await open(dataDir);
-  await settled(store);
-  await receiver.warm(store, endMs, new AbortController().signal);
-  judge = openJudge({ config: { detectors: {} }, store: watched(store), log: createLogger('error') });
+  const loaded = await open(dataDir);
+  await settled(loaded);
+  await loaded.close();
   return events;
+}
+
+/** start opens the store as a service does that goes on after a restart. */
+async function start(of: BenchFleet): Promise<void> {
+  fleet = of;
+  // The workers have run for as long as there is history.
+  await subjectsToJudge(shared, [], [], of.endMs - of.days * DAY_MS);
+  store = await open(of.dataDir);
+  await receiver.warm(store, of.endMs, new AbortController().signal);
+  judge = openJudge({ config: { detectors: {} }, store: watched(store), log: createLogger('error') });
 }
 
 const merging = defineQuery<Record<string, never>, number>(
@@ -187,7 +196,7 @@ function watched(opened: Store): Store {
  * steps is taken from a network that its owner's were never taken from.
  */
 async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }>): Promise<FactsAnswer> {
-  if (fleet === null || store === null || judge === null) throw new Error('load comes first');
+  if (fleet === null || store === null || judge === null) throw new Error('open comes first');
   const { owners, endMs } = fleet;
   const opened = store;
   const draw = random(number);
@@ -274,10 +283,12 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
 }
 
 serve<FactsQuestion, FactsAnswer>(
-  async (question) =>
-    question.ask === 'load'
-      ? { events: await load(question), engineMs: 0, wholeMs: 0, detections: 0, queries: {} }
-      : batch(question),
+  async (question) => {
+    if (question.ask === 'batch') return batch(question);
+    const events = question.ask === 'load' ? await load(question) : 0;
+    if (question.ask === 'open') await start(question);
+    return { events, engineMs: 0, wholeMs: 0, detections: 0, queries: {} };
+  },
   async () => {
     await store?.close();
   },

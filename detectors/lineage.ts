@@ -25,7 +25,8 @@ export interface LineageNames extends Record<string, unknown> {
   lineages: string[];
 }
 
-function namesOf(of: readonly Lineage[]): LineageNames {
+/** namesOf names lineages; others of the same names are named with them. */
+export function namesOf(of: readonly Lineage[]): LineageNames {
   return {
     owners: [...new Set(of.map(({ owner }) => owner))],
     lineages: [...new Set(of.map(({ lineage }) => lineage))],

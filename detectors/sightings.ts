@@ -1,7 +1,7 @@
 import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
 import { HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
-import { type Lineage, lineageKey } from './lineage.ts';
+import { grouped, type Lineage, lineageKey, namesOf } from './lineage.ts';
 
 /** PlaceFacet is where a token can arrive: a country, or a kind of network in a country that it knows. */
 export type PlaceFacet = 'country' | 'kind';
@@ -77,8 +77,65 @@ interface SightingParams extends Record<string, unknown> {
   to: number;
 }
 
+/** StoredCall is a call as it was stored. */
+type StoredCall = ForeignCall & Lineage & { readonly id: string };
+
+/** Calls of one lineage that are read as they are at most, and places of a look: of more, the engine makes the sightings. */
+const MAX_READ = 256;
+const MAX_PLACES = 64;
+
+/** What lineages called in a span, the first calls of each. Who failed to authenticate (401) was not the token. */
+const callsIn = defineQuery<{ owners: string[]; lineages: string[]; from: number; to: number }, StoredCall>(
+  'geo_calls',
+  `SELECT owner, lineage, id, toUnixTimestamp64Milli(time) AS at, ip, endpoint, status, user_agent, country, asn, network_kind
+   FROM events
+   WHERE time >= fromUnixTimestamp64Milli({from:Int64}) AND time <= fromUnixTimestamp64Milli({to:Int64})
+     AND owner IN {owners:Array(String)} AND lineage IN {lineages:Array(String)} AND status != 401
+   ORDER BY at
+   LIMIT ${MAX_READ} BY owner, lineage
+   ${ONE_THREAD}`,
+  (raw) => ({
+    ...{ owner: text(raw.owner), lineage: text(raw.lineage), id: text(raw.id), time: num(raw.at), ip: text(raw.ip) },
+    ...{ country: text(raw.country), asn: num(raw.asn), endpoint: text(raw.endpoint), status: num(raw.status) },
+    ...{ networkKind: text(raw.network_kind), userAgent: text(raw.user_agent) },
+  }),
+);
+
+type Followed = Omit<Sighting, 'facet' | 'value' | 'moved'>;
+
+/** sightingIn is what followed the first call from a place until `end`, from all calls of its lineage since; null where there are none. As the query below. */
+export function sightingIn(
+  { facet, value, met, strange }: Omit<NewPlace, 'owner' | 'lineage' | 'until'>,
+  end: number,
+  calls: readonly ForeignCall[],
+): Followed | null {
+  const since = calls.filter(({ time }) => time >= met && time <= end).sort(byTime);
+  if (since.length === 0) return null;
+  const placed = since.map((call) => {
+    const kind = call.networkKind === '' && call.asn !== 0 ? 'other' : call.networkKind;
+    const country = call.networkKind === 'egress' ? 'egress' : call.country;
+    return { here: facet === 'kind' ? kind : country, call: { ...call, networkKind: kind } };
+  });
+  const fresh = placed.filter(({ here }) => here === value).map(({ call }) => call);
+  const home = placed.find(({ here }) => here !== '' && here !== value && !strange.includes(here));
+  const homeAfter = home?.call.time ?? null;
+  const minutes = grouped(fresh, ({ time }) => Math.floor((time - met) / 60_000));
+  return {
+    calls: fresh.slice(0, MAX_CALLS),
+    minutes: [...minutes.values()].map((of) => ({ first: of[0]?.time ?? met, calls: of.length })),
+    homeAfter,
+    callsUntilHome: fresh.filter(({ time }) => homeAfter !== null && time <= homeAfter).length,
+  };
+}
+
+/** As the engine sorts them. */
+function byTime(a: ForeignCall, b: ForeignCall): number {
+  const inOrder = (one: string, other: string) => (one < other ? -1 : one > other ? 1 : 0);
+  return a.time - b.time || inOrder(a.ip, b.ip) || inOrder(a.endpoint, b.endpoint) || a.status - b.status;
+}
+
 /** One row a place, `of` is its position; the arrays run in step. Who failed to authenticate (401) was not the token, here or there. */
-const sightings = defineQuery<SightingParams, Omit<Sighting, 'facet' | 'value' | 'moved'> & { readonly of: number }>(
+const sightings = defineQuery<SightingParams, Followed & { readonly of: number }>(
   'geo_sightings',
   `SELECT
      i,
@@ -122,16 +179,49 @@ const sightings = defineQuery<SightingParams, Omit<Sighting, 'facet' | 'value' |
   }),
 );
 
-/** sightingsOf reads what followed the first call from each of some new places; a place without calls is left out. */
+/**
+ * sightingsOf reads what followed the first call from each of some new places; a place without calls is left out. To plan the query of
+ * places costs more than to read a few calls: that is for many places, and for lineages that call often.
+ */
 export async function sightingsOf<P extends NewPlace>(
   reads: Reads,
   places: readonly P[],
 ): Promise<{ readonly place: P; readonly sighting: Omit<Sighting, 'moved'> }[]> {
+  if (places.length > MAX_PLACES) return sightingsByEngine(reads, places);
   if (places.length === 0) return [];
-  const ends = places.map(({ met, until }) => Math.min(met + OPEN_MS, until));
+  const rows = await reads.read(callsIn, { ...namesOf(places), ...spanOf(places) });
+  const callsOf = grouped(rows, lineageKey);
+  const isBusy = (place: P) => (callsOf.get(lineageKey(place))?.length ?? 0) >= MAX_READ;
+  const few = places.flatMap((place) => {
+    const calls = new Map((callsOf.get(lineageKey(place)) ?? []).map(({ owner, lineage, id, ...call }) => [id, call]));
+    const followed = isBusy(place) ? null : sightingIn(place, endOf(place), [...calls.values()]);
+    return followed === null ? [] : [{ place, sighting: { facet: place.facet, value: place.value, ...followed } }];
+  });
+  return [...few, ...(await sightingsByEngine(reads, places.filter(isBusy)))];
+}
+
+/** endOf is until when calls tell of an arrival. */
+function endOf({ met, until }: NewPlace): number {
+  return Math.min(met + OPEN_MS, until);
+}
+
+/** spanOf is from the first arrival until the last call that tells of one. */
+function spanOf(places: readonly NewPlace[]): { readonly from: number; readonly to: number } {
+  return {
+    from: places.reduce((first, { met }) => Math.min(first, met), Number.POSITIVE_INFINITY),
+    to: places.reduce((last, place) => Math.max(last, endOf(place)), 0),
+  };
+}
+
+/** sightingsByEngine has them made by the engine. */
+export async function sightingsByEngine<P extends NewPlace>(
+  reads: Reads,
+  places: readonly P[],
+): Promise<{ readonly place: P; readonly sighting: Omit<Sighting, 'moved'> }[]> {
+  if (places.length === 0) return [];
   const askers = new Map<string, number[]>([['', []]]);
   for (const [i, place] of places.entries())
-    for (let hour = Math.floor(place.met / HOUR_MS); hour * HOUR_MS <= (ends[i] ?? 0); hour++) {
+    for (let hour = Math.floor(place.met / HOUR_MS); hour * HOUR_MS <= endOf(place); hour++) {
       const key = `${lineageKey(place)}\n${hour}`;
       const asking = askers.get(key);
       if (asking === undefined) askers.set(key, [i + 1]);
@@ -140,15 +230,13 @@ export async function sightingsOf<P extends NewPlace>(
   const rows = await reads.read(sightings, {
     keys: [...askers.keys()],
     askers: [...askers.values()],
-    owners: [...new Set(places.map(({ owner }) => owner))],
-    lineages: [...new Set(places.map(({ lineage }) => lineage))],
+    ...namesOf(places),
     facets: places.map(({ facet }) => facet),
     values: places.map(({ value }) => value),
     mets: places.map(({ met }) => met),
-    ends,
+    ends: places.map(endOf),
     strange: places.map(({ strange }) => strange),
-    from: places.reduce((first, { met }) => Math.min(first, met), Number.POSITIVE_INFINITY),
-    to: ends.reduce((last, end) => Math.max(last, end), 0),
+    ...spanOf(places),
   });
   return rows.map(({ of, ...row }) => {
     const place = places[of] as P;
