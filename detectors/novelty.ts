@@ -104,7 +104,7 @@ const companyOf = once(async (reads: Reads, stretch: Stretch): Promise<Company> 
   const fresh = days.flatMap((day, i) => (met[i] ?? []).flatMap((facts) => freshIn(facts, day)));
   const asked = [...new Map(fresh.map((value) => [freshKey(value), value])).values()];
   const [peers, activity, families] = await Promise.all([
-    askPeers(reads, asked, feedback),
+    askPeers(reads, asked, feedback, await fleetOf(reads, days.at(-1) as Day)),
     askedOf(of, (names) => reads.read(activityOf, names)),
     sliced([...new Set(of.map(({ owner }) => owner))], (owners) => reads.read(ownerLineages, { owners: [...owners] })),
   ]);

@@ -17,7 +17,7 @@ import { byFacet, NOBODY, type OwnValue } from './met-facts.ts';
 import { type NoveltyFacts, ownerLineages } from './novelty.ts';
 import { ownersIn } from './owners.ts';
 import { askPeers, freshKey } from './peers.ts';
-import { FACETS, type Facet, fleetOf } from './prior.ts';
+import { FACETS, type Facet, type Fleet, fleetOf } from './prior.ts';
 
 /** OriginStep is one step in the life of an owner's tokens: which, and from where it was taken. `time` in epoch milliseconds. */
 export interface OriginStep {
@@ -188,12 +188,14 @@ export const originFacts = together(async (reads, stretch): Promise<OriginFacts[
       .map(({ facet, value }) => ({ owner, lineage: '', facet, value: value.value, met: value.met })),
   );
   const keys = fresh.map(valueKey);
+  const fleets = await Promise.all(days.map((day) => fleetOf(reads, day)));
   const [peers, hours, families, steps] = await Promise.all([
     // The clients of an owner's tokens say nothing of what issues them.
     askPeers(
       reads,
       fresh.filter(({ facet }) => facet !== 'client'),
       feedback,
+      fleets.at(-1) as Fleet,
     ),
     sliced(concerned, (slice) => reads.read(originHours, { owners: [...slice], from: within.from - ACTIVITY_MS })),
     sliced(concerned, (slice) => reads.read(ownerLineages, { owners: [...slice] })),
@@ -204,7 +206,6 @@ export const originFacts = together(async (reads, stretch): Promise<OriginFacts[
     grouped(families, ({ owner }) => owner),
     grouped(steps, ({ owner }) => owner),
   ];
-  const fleets = await Promise.all(days.map((day) => fleetOf(reads, day)));
   return fleets.map((fleet) =>
     met.map(({ owner, values }) => {
       const active = activityAsSaid(hoursOf.get(owner) ?? { hours: [], calls: [] }, wordsOf(owner));

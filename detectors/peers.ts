@@ -1,10 +1,10 @@
-import { defineQuery, num, text } from '../store/index.ts';
+import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
 import { DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
 import { type Feedback, valueKey } from './feedback.ts';
 import type { Lineage } from './lineage.ts';
 import type { MetValue, Newcomer, OwnValue } from './met-facts.ts';
-import type { Facet } from './prior.ts';
+import type { Facet, Fleet } from './prior.ts';
 
 interface PeerParams extends Record<string, unknown> {
   /** Each facet and value once, and the positions of the fresh values that ask about it; the first key is nobody's. */
@@ -36,9 +36,10 @@ const MAX_NEWCOMERS = 300;
 const MAX_GATHERED = 2_000;
 
 /** How peers stand to each fresh value, `of` is its position: one row a fresh value. The arrays run in step. */
-const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
-  'novelty_peers',
-  `WITH {owners:Array(String)}[i] AS of, {mets:Array(Int64)}[i] AS at
+function peersQuery(name: string, left: string, end: string) {
+  return defineQuery<PeerParams, Peers & { readonly of: number }>(
+    name,
+    `WITH {owners:Array(String)}[i] AS of, {mets:Array(Int64)}[i] AS at
    SELECT
      i,
      countIf(owner = of AND met < at - ${DAY_MS}) AS peers_before,
@@ -49,28 +50,39 @@ const peers = defineQuery<PeerParams, Peers & { readonly of: number }>(
    FROM (
      SELECT facet, owner, lineage, value, toUnixTimestamp64Milli(min(first_seen)) AS met
      FROM rollup_facets
-     WHERE facet IN {facets:Array(String)} AND value IN {values:Array(String)}
-       AND concat(facet, '\\n', owner, '\\n', lineage, '\\n', value) NOT IN {left:Array(String)}
+     WHERE facet IN {facets:Array(String)} AND value IN {values:Array(String)} ${left}
      GROUP BY facet, owner, lineage, value
    )
    ARRAY JOIN {askers:Array(Array(UInt32))}[transform(concat(facet, '\\n', value), {keys:Array(String)}, arrayEnumerate({keys:Array(String)}), 1)] AS i
    WHERE lineage != {lineages:Array(String)}[i] OR owner != of
-   GROUP BY i`,
-  (raw) => ({
-    of: num(raw.i) - 1,
-    peersBefore: num(raw.peers_before),
-    peersRecent: (raw.peers_recent as unknown[]).map(num),
-    fleetBefore: num(raw.fleet_before),
-    peers: (raw.named as [unknown, unknown][]).map(([met, lineage]) => ({ met: num(met), lineage: text(lineage) })),
-    newcomers: (raw.newcomers as [unknown, unknown, unknown][]).map(([met, owner, lineage]) => ({
-      met: num(met),
-      owner: text(owner),
-      lineage: text(lineage),
-    })),
-  }),
-);
+   GROUP BY i
+   ${end}`,
+    (raw) => ({
+      of: num(raw.i) - 1,
+      peersBefore: num(raw.peers_before),
+      peersRecent: (raw.peers_recent as unknown[]).map(num),
+      fleetBefore: num(raw.fleet_before),
+      peers: (raw.named as [unknown, unknown][]).map(([met, lineage]) => ({ met: num(met), lineage: text(lineage) })),
+      newcomers: (raw.newcomers as [unknown, unknown, unknown][]).map(([met, owner, lineage]) => ({
+        met: num(met),
+        owner: text(owner),
+        lineage: text(lineage),
+      })),
+    }),
+  );
+}
 
-/** Fresh values asked about in one query, for the same reason. */
+const peers = peersQuery('novelty_peers', '', ONE_THREAD);
+
+/** The same in threads, for a fleet in which a value may be met by more lineages than one thread should count; and without what was found malicious. */
+const peersAtLength = peersQuery(
+  'novelty_peers_at_length',
+  `AND concat(facet, '\\n', owner, '\\n', lineage, '\\n', value) NOT IN {left:Array(String)}`,
+  '',
+);
+const MANY_LINEAGES = 300_000;
+
+/** Fresh values asked about in one query: an engine takes only so much in one field. */
 const SLICE_VALUES = 1_000;
 
 /** FreshValue is a value that a lineage met newly. */
@@ -103,11 +115,12 @@ function arrivalsKey({ value, met }: Pick<FreshValue, 'value' | 'met'>): string 
   return `${Math.floor(met / HOUR_MS)} ${value}`;
 }
 
-/** askPeers asks how peers stand to fresh values, by freshKey. */
+/** askPeers asks how peers stand to fresh values of a fleet, by freshKey. */
 export async function askPeers(
   reads: Reads,
   fresh: readonly FreshValue[],
-  feedback: Feedback,
+  feedback: Pick<Feedback, 'words'>,
+  fleet: Pick<Fleet, 'lineages'>,
 ): Promise<ReadonlyMap<string, Peers>> {
   const malicious = feedback.words.filter(({ verdict }) => verdict === 'malicious');
   const found = new Map<string, Peers>();
@@ -125,7 +138,8 @@ export async function askPeers(
     const left = malicious
       .filter(({ facet, value }) => askers.has(`${facet}\n${value}`))
       .map(({ facet, owner, lineage, value }) => [facet, owner, lineage, value].join('\n'));
-    const rows = await reads.read(peers, {
+    const query = left.length === 0 && fleet.lineages < MANY_LINEAGES ? peers : peersAtLength;
+    const rows = await reads.read(query, {
       keys: [...askers.keys()],
       askers: [...askers.values()],
       facets: all.map(({ facet }) => facet),

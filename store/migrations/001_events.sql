@@ -65,7 +65,7 @@ CREATE TABLE IF NOT EXISTS lifecycle
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (owner, time, token, id)
-SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 10, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
+SETTINGS non_replicated_deduplication_window = 10000, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
 
 -- Lines that were refused, with the reason, credentials replaced.
 CREATE TABLE IF NOT EXISTS rejected_events

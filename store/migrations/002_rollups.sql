@@ -114,7 +114,7 @@ CREATE TABLE IF NOT EXISTS rollup_churn
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, step, hour)
-SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 10, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
+SETTINGS non_replicated_deduplication_window = 10000, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_churn_mv TO rollup_churn AS
 SELECT owner, if(replaces != '' AND action = 'issued', 'rotated', action) AS step, toStartOfHour(time) AS hour, count() AS steps,
@@ -166,7 +166,7 @@ CREATE TABLE IF NOT EXISTS rollup_origins
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (owner, facet, value)
-SETTINGS non_replicated_deduplication_window = 10000, merge_selector_base = 10, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
+SETTINGS non_replicated_deduplication_window = 10000, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0, index_granularity = 512, min_bytes_for_wide_part = 1073741824;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS rollup_origins_mv TO rollup_origins AS
 SELECT origin.1 AS facet, owner, origin.2 AS value, min(time) AS first_seen, max(time) AS last_seen, count() AS steps

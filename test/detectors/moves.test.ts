@@ -32,6 +32,8 @@ const NOTHING_SAID: Feedback = {
   again: new Map(),
 };
 
+const SMALL = { lineages: 7 };
+
 /** A fleet is remembered by what it is, not by what is in it. */
 const fleet = () => ({ lineages: 0, priors: {}, successions: new Map() }) as unknown as Fleet;
 
@@ -45,7 +47,7 @@ test('who comes to a country in one hour with others has them for company, each 
     return { owner, lineage: 'tok', facet: 'country', value: 'PE', met } as const;
   });
   const kind = { ...fresh[0], facet: 'endpoint', value: 'GET /v1', met: at } as FreshValue;
-  const peers = await askPeers(store, [...fresh, kind], NOTHING_SAID);
+  const peers = await askPeers(store, [...fresh, kind], NOTHING_SAID, SMALL);
   const companyOf = (value: FreshValue) =>
     peers.get(freshKey(value))?.newcomers.map(({ owner, met }) => [owner, met - at]);
   expect(fresh.map(companyOf)).toEqual([
@@ -65,10 +67,12 @@ test('who comes to a country in one hour with others has them for company, each 
     ],
   ]);
   expect(companyOf(kind)).toEqual([]);
+  // In threads and in one, the same.
+  expect(await askPeers(store, [...fresh, kind], NOTHING_SAID, { lineages: 1_000_000 })).toEqual(peers);
   // What people found malicious nobody met.
   const word = { owner: 'kiln', lineage: 'tok', facet: 'country', value: 'PE', verdict: 'malicious' };
   const said = { ...NOTHING_SAID, words: [word] } as unknown as Feedback;
-  const without = (await askPeers(store, fresh, said)).get(freshKey(fresh[2] as FreshValue));
+  const without = (await askPeers(store, fresh, said, SMALL)).get(freshKey(fresh[2] as FreshValue));
   expect(without?.newcomers.map(({ owner }) => owner)).toEqual(['jam']);
 });
 
@@ -87,7 +91,9 @@ test('lineages of other owners that came along from the same home are found, and
   };
   const look = async (today: Fleet) => {
     const fresh = { owner: 'acme', lineage: 'tok', facet: 'country', value: 'BR', met: NOON } as const;
-    const newcomers = [...(await askPeers(reads, [fresh], NOTHING_SAID)).values()].flatMap((row) => row.newcomers);
+    const newcomers = [...(await askPeers(reads, [fresh], NOTHING_SAID, SMALL)).values()].flatMap(
+      (row) => row.newcomers,
+    );
     return (await moves(reads, today, [{ home: 'DE', until: NOON + HOUR, newcomers }])).map(({ along }) => along);
   };
 
