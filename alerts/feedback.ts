@@ -201,7 +201,8 @@ const ORIGINS = sqlList(['country', 'network', 'kind', 'client']);
 
 /**
  * The origins that an alert's detections name as new to an owner, and all that were first met in the windows of these, `before` and `after`
- * around them: a finding names the strangest. With the steps from there; of what was known before only what came since.
+ * around them: a finding names the strangest; and all that the newest word is this alert's own about, as of calls. With the steps from there; of
+ * what was known before only what came since.
  */
 const originsIn = defineQuery<{ alert: string; before: number; after: number; since: number }, Judged>(
   'feedback_origins',
@@ -223,6 +224,8 @@ const originsIn = defineQuery<{ alert: string; before: number; after: number; si
      GROUP BY owner
    ) AS met ON met.owner = known.owner
    WHERE met_in_windows OR has(met.named, concat(known.facet, '\\n', known.value))
+     OR (known.owner, known.facet, known.value) IN (
+       SELECT owner, facet, value FROM feedback WHERE lineage = '' GROUP BY owner, facet, value HAVING argMax(alert, recorded_at) = {alert:String})
    ORDER BY first, facet, value
    LIMIT ${MAX_VALUES}`,
   judgedOf,

@@ -238,10 +238,10 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
     return encodeUsage(row);
   });
   const issuers = Array.from({ length: 20 }, () => Math.floor(draw() * owners));
-  const stranger = number % 5 === 4;
+  const ownerOf = (issuer: number) => `owner_${issuer}`;
   const steps = issuers.map((issuer, i) => {
-    const owner = `owner_${issuer}`;
-    const asn = stranger && i === 0 ? 64999 : 64500 + (issuer % 100);
+    const owner = ownerOf(issuer);
+    const asn = number % 5 === 4 && i === 0 ? 64999 : 64500 + (issuer % 100);
     const token = `tok_new_${number}_${i}`;
     const time = receivedAt - 500;
     const row: LifecycleRow = {
@@ -263,12 +263,8 @@ async function batch({ number, tokens }: Extract<FactsQuestion, { ask: 'batch' }
   const entry = {
     ...{ receivedAt, minTime, maxTime, usage: lines.length, lifecycle: steps.length },
     ...{ touched: await followedUp(shared, said, { from: minTime, to: maxTime }), news: note.news() },
-    ...{
-      single: note.single(),
-      refused: note.refused(),
-      owners: [...new Set(issuers.map((issuer) => `owner_${issuer}`))],
-    },
-    ...{ placed: 0, unfamiliar: note.unfamiliar() },
+    ...{ single: note.single(), refused: note.refused(), placed: 0 },
+    ...{ owners: [...new Set(issuers.map(ownerOf))], unfamiliar: note.unfamiliar() },
   };
   const subjects = await subjectsToJudge(shared, [{ key: String(number), entry }], [entry], receivedAt);
   const scope = scopeOf([entry], receivedAt - 3_600_000, subjects, receivedAt, refusedToJudge([entry]));

@@ -1,4 +1,4 @@
-import { defineQuery, num, ONE_THREAD, pairsIn, text } from '../store/index.ts';
+import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
 import { countUntil, DAY_MS, HOUR_MS, OPEN_MS } from './baseline.ts';
 import { type Day, once, type Reads, type Stretch, startOf } from './contract.ts';
 import { activityAsSaid, type Feedback, feedbackFor } from './feedback.ts';
@@ -72,13 +72,11 @@ export const ownerLineages = defineQuery<
    ORDER BY owner, min(first_seen)
    LIMIT ${MAX_PEERS} BY owner
    ${ONE_THREAD}`,
-  (raw) => ({
-    owner: text(raw.owner),
-    lineage: text(raw.lineage),
-    tokens: pairsIn(raw.tokens)
-      .map(([token, since]) => ({ token: text(token), since: num(since) }))
-      .sort((a, b) => a.since - b.since),
-  }),
+  (raw) => {
+    const [names, firsts] = raw.tokens as [unknown[], unknown[]];
+    const tokens = names.map((token, i) => ({ token: text(token), since: num(firsts[i]) }));
+    return { owner: text(raw.owner), lineage: text(raw.lineage), tokens: tokens.sort((a, b) => a.since - b.since) };
+  },
 );
 
 /** Company is what the lineages of all days of a stretch did, and what others make of what they met newly. */
@@ -103,8 +101,9 @@ const companyOf = once(async (reads: Reads, stretch: Stretch): Promise<Company> 
     );
   const fresh = days.flatMap((day, i) => (met[i] ?? []).flatMap((facts) => freshIn(facts, day)));
   const asked = [...new Map(fresh.map((value) => [freshKey(value), value])).values()];
+  const fleet = await fleetOf(reads, days.at(-1) as Day);
   const [peers, activity, families] = await Promise.all([
-    askPeers(reads, asked, feedback, await fleetOf(reads, days.at(-1) as Day)),
+    askPeers(reads, asked, feedback, fleet),
     askedOf(of, (names) => reads.read(activityOf, names)),
     sliced([...new Set(of.map(({ owner }) => owner))], (owners) => reads.read(ownerLineages, { owners: [...owners] })),
   ]);

@@ -126,8 +126,7 @@ export async function askPeers(
   const found = new Map<string, Peers>();
   for (let i = 0; i < fresh.length; i += SLICE_VALUES) {
     const asked = fresh.slice(i, i + SLICE_VALUES);
-    const gather = gatherers(asked);
-    const all = [...asked.map((value): Asker => ({ ...value, from: 1, to: 0 })), ...gather];
+    const all = [...asked.map((value): Asker => ({ ...value, from: 1, to: 0 })), ...gatherers(asked)];
     const askers = new Map<string, number[]>([['', []]]);
     for (const [at, { facet, value }] of all.entries()) {
       const key = `${facet}\n${value}`;

@@ -1,4 +1,4 @@
-import { defineQuery, num, ONE_THREAD, text } from '../store/index.ts';
+import { defineQuery, num, ONE_THREAD, placesOf, text } from '../store/index.ts';
 import { HOUR_MS, OPEN_MS } from './baseline.ts';
 import type { Reads } from './contract.ts';
 import { grouped, type Lineage, lineageKey, namesOf } from './lineage.ts';
@@ -104,7 +104,7 @@ const callsIn = defineQuery<{ owners: string[]; lineages: string[]; from: number
 type Followed = Omit<Sighting, 'facet' | 'value' | 'moved'>;
 
 /** sightingIn is what followed the first call from a place until `end`, from all calls of its lineage since; null where there are none. As the query below. */
-export function sightingIn(
+function sightingIn(
   { facet, value, met, strange }: Omit<NewPlace, 'owner' | 'lineage' | 'until'>,
   end: number,
   calls: readonly ForeignCall[],
@@ -112,9 +112,8 @@ export function sightingIn(
   const since = calls.filter(({ time }) => time >= met && time <= end).sort(byTime);
   if (since.length === 0) return null;
   const placed = since.map((call) => {
-    const kind = call.networkKind === '' && call.asn !== 0 ? 'other' : call.networkKind;
-    const country = call.networkKind === 'egress' ? 'egress' : call.country;
-    return { here: facet === 'kind' ? kind : country, call: { ...call, networkKind: kind } };
+    const places = placesOf(call);
+    return { here: places[facet], call: { ...call, networkKind: places.kind } };
   });
   const fresh = placed.filter(({ here }) => here === value).map(({ call }) => call);
   const home = placed.find(({ here }) => here !== '' && here !== value && !strange.includes(here));

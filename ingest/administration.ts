@@ -1,5 +1,14 @@
-import { defineQuery, isAct, type LifecycleRow, num, type Store, text } from '../store/index.ts';
-import { clientOf, networkOf, placesOf } from './origins.ts';
+import {
+  clientOf,
+  defineQuery,
+  isAct,
+  type LifecycleRow,
+  networkOf,
+  num,
+  placesOf,
+  type Store,
+  text,
+} from '../store/index.ts';
 
 /** FAMILIAR_MS is how long after the first step from an origin, by event time, it is not familiar yet: longer than any detector looks back. */
 export const FAMILIAR_MS = 2 * 24 * 3_600_000;

@@ -1,9 +1,12 @@
 import type { Subject } from '../queues/index.ts';
 import {
+  clientOf,
   defineQuery,
   FORGOTTEN_AFTER,
   type LifecycleRow,
+  networkOf,
   num,
+  placesOf,
   quarterOf,
   quarterStart,
   type Store,
@@ -13,7 +16,6 @@ import {
 } from '../store/index.ts';
 import { createAdministration } from './administration.ts';
 import { ARRIVAL_MS } from './arrivals.ts';
-import { clientOf, networkOf, placesOf } from './origins.ts';
 
 /** Subjects that met something new that a batch names at most: of one with more, the store is asked. */
 const MAX_SUBJECTS = 1_000;
@@ -34,6 +36,8 @@ const SLICE_VALUES = 200_000;
 export interface Note {
   /** see takes note of a call that is about to be stored. */
   see(row: UsageRow): void;
+  /** seeStep takes note of a step in a token's life that is about to be stored. */
+  seeStep(row: LifecycleRow): void;
   /** touched are the subjects whose calls may tell more of an arrival in a new place. */
   touched(): Subject[];
   /** news are those of them that met something new; null when they are too many to name. */
@@ -42,8 +46,6 @@ export interface Note {
   single(): Subject[] | null;
   /** refused are the subjects that were refused a call; null when they are too many to name. */
   refused(): Subject[] | null;
-  /** seeStep takes note of a step in a token's life that is about to be stored. */
-  seeStep(row: LifecycleRow): void;
   /** unfamiliar are the owners with a step that somebody new may have taken; null when they are too many to name. */
   unfamiliar(): string[] | null;
   /** arrived are those of the news that came to a new country, or to a new kind of network. */

@@ -10,7 +10,7 @@ import { createTrouble } from './trouble.ts';
 export { SqlError } from './analyst.ts';
 export type { AnalyseOptions, AnalystResult, LineStore, Query, Rows, Store, TableName } from './contract.ts';
 export { encodeLifecycle, encodeRejected, encodeUsage } from './encode.ts';
-export { ACTS, FACETS_OF_CALLS, isAct, ORIGINS_OF_STEPS } from './facets.ts';
+export { ACTS, clientOf, FACETS_OF_CALLS, isAct, networkOf, ORIGINS_OF_STEPS, placesOf } from './facets.ts';
 export {
   FORGOTTEN_AFTER,
   quarterName,
@@ -20,7 +20,7 @@ export {
   sqlQuarterStart,
   sqlRenewals,
 } from './quarters.ts';
-export { defineQuery, list, num, ONE_THREAD, pairsIn, text, time } from './query.ts';
+export { defineQuery, list, num, ONE_THREAD, text, time } from './query.ts';
 export { EVENT_COLUMNS, type LifecycleRow, type RejectedRow, type UsageRow } from './rows.ts';
 
 const COLUMNS: Record<TableName, readonly string[]> = {

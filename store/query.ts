@@ -25,12 +25,6 @@ export function text(value: unknown): string {
   return value === null || value === undefined ? '' : String(value);
 }
 
-/** pairsIn reads what sumMap and its like give: keys with their values, sorted by key. */
-export function pairsIn(value: unknown): [key: unknown, value: unknown][] {
-  const [keys, values] = value as [unknown[], unknown[]];
-  return keys.map((key, i) => [key, values[i]]);
-}
-
 /** time reads a DateTime or DateTime64 in UTC as epoch milliseconds. */
 export function time(value: unknown): number {
   return Date.parse(`${String(value).replace(' ', 'T')}Z`);

@@ -4,6 +4,7 @@ import { type ChurnFacts, churnRateDetector } from '../../detectors/churn-rate.t
 import { scopeOf, stretchesOf } from '../../detectors/contract.ts';
 import { UNSAID } from '../../queues/index.ts';
 import { encodeLifecycle, type Store } from '../../store/index.ts';
+import { lifecycleRow } from '../kit/rows.ts';
 import { openTestStore } from '../kit/store.ts';
 import { DAY, HOUR } from './kit.ts';
 
@@ -16,21 +17,7 @@ beforeAll(async () => {
 afterAll(() => store.close());
 
 const issued = (time: number) =>
-  encodeLifecycle({
-    ...{ time, receivedAt: NOON, id: `step ${time}`, action: 'issued', token: `tok_${time}`, lineage: `tok_${time}` },
-    ...{
-      owner: 'acme',
-      replaces: '',
-      issuedBy: '',
-      issuerLineage: '',
-      asn: 0,
-      networkKind: '',
-      requestedAt: null,
-      expiresAt: null,
-    },
-    ...{ effectiveAt: null, fingerprint: '', scopes: [], reason: '', config: '', ip: '', country: '', userAgent: '' },
-    ...{ requestId: '', attributes: '', source: 'native' },
-  });
+  encodeLifecycle(lifecycleRow({ time, id: `step ${time}`, token: `tok_${time}`, lineage: `tok_${time}` }));
 
 test('eight weeks before the longest window are read, so that no day of them counts as one without steps', async () => {
   const days = Array.from({ length: 90 }, (_, day) => NOON - day * DAY);

@@ -50,7 +50,7 @@ let found: readonly Detection[];
 beforeAll(async () => {
   store = await openTestStore();
   ({ detections: found } = await judged(store, [
-    ...['stolen', 'home', 'silent', 'expected', 'malicious', 'quiet'].flatMap((owner) => everyDay(owner)),
+    ...['stolen', 'home', 'silent', 'expected', 'malicious', 'corrected', 'quiet'].flatMap((owner) => everyDay(owner)),
     ...everyDay('bare', { ip: '', client: '' }),
     stepEvent({ at: NOW + MINUTE, owner: 'stolen', ip: ABROAD_IP, client: 'curl' }),
     stepEvent({ at: NOW + 9 * HOUR, owner: 'stolen', action: 'revoked', ip: ABROAD_IP, client: 'curl' }),
@@ -58,7 +58,10 @@ beforeAll(async () => {
     stepEvent({ at: NOW + MINUTE, owner: 'silent', action: 'expired', ip: ABROAD_IP, client: 'curl' }),
     stepEvent({ at: NOW + MINUTE, owner: 'young', ip: ABROAD_IP, client: 'curl' }),
     stepEvent({ at: NOW + MINUTE, owner: 'bare', ip: HOME_IP, client: 'Mozilla' }),
-    ...['expected', 'malicious'].map((owner) => stepEvent({ at: NOW + MINUTE, owner, ip: ABROAD_IP, client: 'curl' })),
+    stepEvent({ at: NOW + 10 * HOUR, owner: 'corrected', ip: NEARBY_IP }),
+    ...['expected', 'malicious', 'corrected'].map((owner) =>
+      stepEvent({ at: NOW + MINUTE, owner, ip: ABROAD_IP, client: 'curl' }),
+    ),
   ]));
 });
 afterAll(() => store.close());
@@ -147,6 +150,20 @@ describe('what people say of a stranger', () => {
     await look(['quiet', 'home'], []);
     await look(['quiet', 'home'], null);
     expect(asked).toEqual([['expected'], ['home'], ['quiet', 'home']]);
+  });
+
+  it('malicious, and then expected: the later word takes the place of the first, also for what only that one reached', async () => {
+    const page = pages(about(found, 'corrected'));
+    await taught(store, 'al_corrected', page, { verdict: 'malicious' }, NOW + 12 * HOUR);
+    await taught(store, 'al_corrected', page, { verdict: 'expected' }, NOW + 13 * HOUR);
+    const said = await rows(
+      store,
+      `SELECT facet, value, groupArray(verdict) AS verdicts FROM (SELECT * FROM feedback WHERE owner = 'corrected' ORDER BY recorded_at)
+       GROUP BY facet, value ORDER BY facet, value`,
+    );
+    expect(said.map(({ verdicts }) => verdicts)).toEqual(said.map(() => ['malicious', 'expected']));
+    // The network that was met ten hours later, beside that of the stranger.
+    expect(said.map(({ facet }) => facet)).toEqual(['client', 'country', 'network', 'network']);
   });
 
   it('malicious: it is never a habit, and the next step from there is news again, as its SQL says', async () => {

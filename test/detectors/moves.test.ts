@@ -5,6 +5,7 @@ import { moves, rememberHome } from '../../detectors/moves.ts';
 import { askPeers, type FreshValue, freshKey } from '../../detectors/peers.ts';
 import type { Fleet } from '../../detectors/prior.ts';
 import { encodeUsage, type Store } from '../../store/index.ts';
+import { usageRow } from '../kit/rows.ts';
 import { openTestStore } from '../kit/store.ts';
 
 const HOUR = 3_600_000;
@@ -17,12 +18,7 @@ beforeAll(async () => {
 afterAll(() => store.close());
 
 const call = (owner: string, time: number, country: string) =>
-  encodeUsage({
-    ...{ time, receivedAt: time, id: `${owner} ${time} ${country}`, token: 'tok', lineage: 'tok', owner },
-    ...{ endpoint: 'GET /v1', method: 'GET', status: 200, ip: '198.51.100.7', country, asn: 64500, networkKind: '' },
-    ...{ latitude: 0, longitude: 0, accuracyKm: 0, userAgent: 'cron/1.0', bytes: 1, durationMs: 1, requestId: '' },
-    ...{ attributes: '', source: 'native' },
-  });
+  encodeUsage(usageRow({ time, id: `${owner} ${time} ${country}`, owner, country }));
 
 const NOTHING_SAID: Feedback = {
   words: [],

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Reads } from '../../detectors/contract.ts';
 import { type NewPlace, type Sighting, sightingsByEngine, sightingsOf } from '../../detectors/sightings.ts';
-import { encodeUsage, type Store, type UsageRow } from '../../store/index.ts';
+import { encodeUsage, type Store } from '../../store/index.ts';
+import { usageRow } from '../kit/rows.ts';
 import { openTestStore } from '../kit/store.ts';
 
 const HOUR = 3_600_000;
@@ -13,13 +14,6 @@ beforeAll(async () => {
   store = await openTestStore();
 });
 afterAll(() => store.close());
-
-const call = (fields: Partial<UsageRow>): UsageRow => ({
-  ...{ time: NOON, receivedAt: NOON, id: '', token: 'tok', lineage: 'tok', owner: 'acme', endpoint: 'GET /v1' },
-  ...{ method: 'GET', status: 200, ip: '198.51.100.7', country: 'DE', asn: 64500, networkKind: '', latitude: 0 },
-  ...{ longitude: 0, accuracyKm: 0, userAgent: 'cron/1.0', bytes: 1, durationMs: 1, requestId: '', attributes: '' },
-  ...{ source: 'native', ...fields },
-});
 
 const seconds = fc.integer({ min: 0, max: 2 * 3_600 });
 const country = fc.constantFrom('', 'DE', 'BR', 'JP');
@@ -56,10 +50,12 @@ test('what followed an arrival is the same whether the engine says so or the cal
     { numRuns: 12, seed: 5 },
   )) {
     const start = NOON + ++run * 24 * HOUR;
-    const made = calls.map(({ at, ...fields }, i) => call({ ...fields, time: start + at * 1_000, id: `${run} ${i}` }));
+    const made = calls.map(({ at, ...fields }, i) =>
+      usageRow({ ...fields, time: start + at * 1_000, id: `${run} ${i}` }),
+    );
     // The first hundred came twice; and one calls three times a second, at home and abroad.
     const busy = Array.from({ length: 400 }, (_, i) =>
-      call({ lineage: 'busy', time: start + i * 333, id: `busy ${run} ${i}`, country: i % 7 === 3 ? 'BR' : 'DE' }),
+      usageRow({ lineage: 'busy', time: start + i * 333, id: `busy ${run} ${i}`, country: i % 7 === 3 ? 'BR' : 'DE' }),
     );
     await store.insert('events', [...made, ...busy].map(encodeUsage), `run ${run}`);
     await store.insert('events', made.slice(0, 100).map(encodeUsage), `again ${run}`);

@@ -223,10 +223,18 @@ describe('trips that people spoke of', () => {
       },
     };
     const ask = openJudge({ store: reads as Store, config: { detectors }, log: createLogger('silent') });
-    await ask(scopeOf([{ ...entry, placed: 0 }], 0));
-    expect(asked).toEqual([]);
-    for (const placed of [1, null]) await ask(scopeOf([entry, { ...entry, placed }], 0));
-    expect(asked).toContain('travel_stays');
+    const askedBy = async (...placed: (number | null)[]) => {
+      asked.length = 0;
+      await ask(
+        scopeOf(
+          placed.map((calls) => ({ ...entry, placed: calls })),
+          0,
+        ),
+      );
+      return asked.includes('travel_stays');
+    };
+    expect([await askedBy(0, 0), asked]).toEqual([false, []]);
+    expect([await askedBy(0, 1), await askedBy(0, null)]).toEqual([true, true]);
   });
 
   it('as expected do not page until the end that was given, and then do, though it was there day after day', async () => {

@@ -2,20 +2,14 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createAdministration, FAMILIAR_MS } from '../../ingest/administration.ts';
 import { ACTS, encodeLifecycle, type LifecycleRow, ORIGINS_OF_STEPS, type Store } from '../../store/index.ts';
+import { lifecycleRow } from '../kit/rows.ts';
 import { openTestStore, rows } from '../kit/store.ts';
 
 const AT = Date.parse('2026-11-20T12:00:00Z');
 const HOUR_MS = 3_600_000;
 
-function step(fields: Partial<LifecycleRow> = {}): LifecycleRow {
-  return {
-    ...{ time: AT, receivedAt: AT, id: 's1', action: 'issued', token: 'tok_a', lineage: 'tok_a', owner: 'acme' },
-    ...{ replaces: '', issuedBy: '', issuerLineage: '', requestedAt: null, expiresAt: null, effectiveAt: null },
-    ...{ fingerprint: '', scopes: [], reason: '', config: '', ip: '192.0.2.7', country: 'CH', asn: 64500 },
-    ...{ networkKind: '', userAgent: 'curl/8.5', requestId: '', attributes: '', source: 'native' },
-    ...fields,
-  };
-}
+const step = (fields: Partial<LifecycleRow> = {}) =>
+  lifecycleRow({ time: AT, ip: '192.0.2.7', country: 'CH', asn: 64500, userAgent: 'curl/8.5', ...fields });
 
 const part = fc.constantFrom('', 'a', 'Ä', '1', '10', '/', ':', '.', 'fe80', ' ');
 const text = fc.array(part, { maxLength: 5 }).map((parts) => parts.join(''));

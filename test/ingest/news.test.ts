@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createNews } from '../../ingest/news.ts';
-import { type Part, singleIn } from '../../ingest/part.ts';
+import { type Part, placedIn, singleIn } from '../../ingest/part.ts';
 import { encodeUsage, type Store, type UsageRow } from '../../store/index.ts';
 import { openTestStore } from '../kit/store.ts';
 
@@ -192,6 +192,11 @@ describe('what a batch says about its subjects', () => {
     expect(singleIn([part([a, b], [a, b]), part([a, c], [a])])).toEqual([b]);
     expect(singleIn([part([a, b], [a]), part([a], [])])).toEqual([]);
     expect(singleIn([part([a], [a]), part(null, null)])).toBeNull();
+  });
+
+  test('calls with coordinates are added up, unless a part was written ahead by a version that did not count them', () => {
+    expect([placedIn([]), placedIn([{ placed: 2 }, { placed: 0 }, { placed: 3 }])]).toEqual([0, 5]);
+    expect(placedIn([{ placed: 2 }, {}])).toBeNull();
   });
 
   test('the same lineage under another owner is another subject', () => {
